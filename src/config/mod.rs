@@ -1,0 +1,404 @@
+//! Configuration: one TOML file, then environment, then flags, read once into validated structs.
+//!
+//! Unknown keys are refused with the nearest known one. Secrets are masked wherever a
+//! configuration is shown.
+
+mod load;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+pub use load::{ConfigError, Sources, load};
+
+use crate::feature::{FoldRules, MAX_TTL_DAYS};
+use crate::kafka::{ClientSettings, GroupProtocol};
+use crate::telemetry::LogFormat;
+
+/// The whole configuration. `config/driftline.toml` documents every key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// How to reach Kafka.
+    pub kafka: KafkaConfig,
+    /// Names of topics.
+    pub topics: TopicsConfig,
+    /// The worker process.
+    pub worker: WorkerConfig,
+    /// What is kept of users, and how.
+    pub state: StateConfig,
+    /// What is accepted as an event.
+    pub events: EventsConfig,
+    /// Requests and replies.
+    pub serving: ServingConfig,
+    /// Tables that every worker holds whole.
+    pub global: GlobalConfig,
+    /// The HTTP port.
+    pub http: HttpConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// How to reach Kafka.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KafkaConfig {
+    /// `host:port,…`
+    pub bootstrap: String,
+    /// Consumer group of the workers; one group is one installation.
+    pub group: String,
+    /// Who computes assignments.
+    pub group_protocol: GroupProtocol,
+    /// `plaintext`, `ssl`, `sasl_plaintext`, `sasl_ssl`.
+    pub security_protocol: String,
+    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`; empty without SASL.
+    pub sasl_mechanism: String,
+    /// SASL user.
+    pub sasl_username: String,
+    /// SASL password.
+    pub sasl_password: Secret,
+    /// Any other librdkafka property.
+    pub properties: Properties,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap: "localhost:9092".into(),
+            group: "driftline".into(),
+            group_protocol: GroupProtocol::Consumer,
+            security_protocol: "plaintext".into(),
+            sasl_mechanism: String::new(),
+            sasl_username: String::new(),
+            sasl_password: Secret::default(),
+            properties: Properties::default(),
+        }
+    }
+}
+
+impl KafkaConfig {
+    /// Settings for a client.
+    pub fn client(&self) -> ClientSettings {
+        let mut properties = BTreeMap::new();
+        let mut set = |key: &str, value: &str| {
+            if !value.is_empty() {
+                properties.insert(key.to_owned(), value.to_owned());
+            }
+        };
+        set("security.protocol", &self.security_protocol);
+        set("sasl.mechanism", &self.sasl_mechanism);
+        set("sasl.username", &self.sasl_username);
+        set("sasl.password", self.sasl_password.expose());
+        properties.extend(self.properties.0.clone());
+        ClientSettings { bootstrap: self.bootstrap.clone(), properties }
+    }
+}
+
+/// Names of topics.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TopicsConfig {
+    /// Before every topic's name: several installations can share a cluster.
+    pub prefix: String,
+}
+
+impl TopicsConfig {
+    fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Watch events.
+    pub fn watch_events(&self) -> String {
+        self.named("watch-events")
+    }
+
+    /// Click events.
+    pub fn click_events(&self) -> String {
+        self.named("click-events")
+    }
+
+    /// Requests.
+    pub fn requests(&self) -> String {
+        self.named("recommendation-requests")
+    }
+
+    /// The default reply topic.
+    pub fn replies(&self) -> String {
+        self.named("recommendation-replies")
+    }
+
+    /// What shards tell all workers.
+    pub fn interactions(&self) -> String {
+        self.named("interactions")
+    }
+
+    /// What was refused.
+    pub fn dead_letters(&self) -> String {
+        self.named("dead-letters")
+    }
+}
+
+/// The worker process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerConfig {
+    /// Folder of the shards' stores.
+    pub data_dir: PathBuf,
+    /// Threads that consume and fold events; each is a member of the group.
+    pub ingest_threads: usize,
+    /// Threads that answer requests.
+    pub serving_threads: usize,
+    /// Seconds that a shutdown may take before the process ends anyway.
+    pub shutdown_seconds: u64,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: ".driftline/state".into(),
+            ingest_threads: 1,
+            serving_threads: 2,
+            shutdown_seconds: 30,
+        }
+    }
+}
+
+/// What is kept of users, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StateConfig {
+    /// Newest events kept per user and topic.
+    pub history_limit: usize,
+    /// Days after which a user's events are forgotten.
+    pub ttl_days: u32,
+    /// Milliseconds between commits.
+    pub commit_interval_ms: u64,
+    /// Bytes of uncommitted events per shard at which folding waits for the commit.
+    pub pending_max_bytes: usize,
+    /// Bytes of RocksDB's block cache, all shards together.
+    pub cache_bytes: usize,
+    /// Bytes of RocksDB's unflushed writes, all shards together.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        let rules = FoldRules::default();
+        Self {
+            history_limit: rules.history_limit,
+            ttl_days: rules.ttl_days,
+            commit_interval_ms: 250,
+            pending_max_bytes: 64 << 20,
+            cache_bytes: 256 << 20,
+            write_buffer_bytes: 256 << 20,
+        }
+    }
+}
+
+impl StateConfig {
+    /// The part that decides what a state is.
+    pub fn rules(&self) -> FoldRules {
+        FoldRules { history_limit: self.history_limit, ttl_days: self.ttl_days }
+    }
+}
+
+/// What is accepted as an event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventsConfig {
+    /// Milliseconds that an event time may lie ahead of the record's append time.
+    pub max_ahead_ms: i64,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self { max_ahead_ms: 3_600_000 }
+    }
+}
+
+/// Requests and replies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServingConfig {
+    /// Requests that may wait for a serving thread before more are refused as overloaded.
+    pub queue_limit: usize,
+    /// Deadline of a request without one, milliseconds after it was appended.
+    pub default_deadline_ms: i64,
+    /// Reply topics that a client may name, after the prefix; `*` stands for anything.
+    pub reply_topics: Vec<String>,
+}
+
+impl Default for ServingConfig {
+    fn default() -> Self {
+        Self {
+            queue_limit: 1_000,
+            default_deadline_ms: 5_000,
+            reply_topics: vec!["recommendation-replies".into(), "recommendation-replies-*".into()],
+        }
+    }
+}
+
+/// Tables that every worker holds whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GlobalConfig {
+    /// Sessions held for session neighbours.
+    pub sessions: usize,
+    /// Records of `interactions` read back at start, per partition.
+    pub warm_records: i64,
+    /// Hours in which trending counts halve.
+    pub trending_half_life_hours: f64,
+    /// The same for single surfaces: `{ search = 6.0 }`.
+    pub trending_half_life_hours_by_surface: BTreeMap<String, f64>,
+}
+
+impl Default for GlobalConfig {
+    fn default() -> Self {
+        Self {
+            sessions: 300_000,
+            warm_records: 20_000,
+            trending_half_life_hours: 24.0,
+            trending_half_life_hours_by_surface: BTreeMap::new(),
+        }
+    }
+}
+
+/// The HTTP port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpConfig {
+    /// `host:port` of /metrics and /health; empty for none, port 0 for any free one.
+    pub listen: String,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9600".into() }
+    }
+}
+
+/// Logs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or filters such as `driftline=debug,warn`.
+    pub level: String,
+    /// How logs look.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info,librdkafka=error,rdkafka=error".into(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("worker.ingest_threads", self.worker.ingest_threads),
+            ("worker.serving_threads", self.worker.serving_threads),
+            ("state.history_limit", self.state.history_limit),
+            ("state.cache_bytes", self.state.cache_bytes),
+            ("state.write_buffer_bytes", self.state.write_buffer_bytes),
+            ("serving.queue_limit", self.serving.queue_limit),
+            ("global.sessions", self.global.sessions),
+        ];
+        for (key, value) in positive {
+            in_range(key, value, 1, usize::MAX)?;
+        }
+        in_range("state.history_limit", self.state.history_limit, 1, 10_000)?;
+        in_range("state.ttl_days", self.state.ttl_days, 1, MAX_TTL_DAYS)?;
+        in_range("state.commit_interval_ms", self.state.commit_interval_ms, 1, 60_000)?;
+        // Positions inside the arena are 32 bits wide.
+        in_range("state.pending_max_bytes", self.state.pending_max_bytes, 1 << 16, 1 << 30)?;
+        in_range("events.max_ahead_ms", self.events.max_ahead_ms, 0, i64::MAX)?;
+        in_range("serving.default_deadline_ms", self.serving.default_deadline_ms, 1, 600_000)?;
+        in_range("global.warm_records", self.global.warm_records, 0, i64::MAX)?;
+        let by_surface = self.global.trending_half_life_hours_by_surface.values();
+        for &hours in by_surface.chain([&self.global.trending_half_life_hours]) {
+            if !(hours.is_finite() && hours > 0.0) {
+                return Err(ConfigError::Invalid(format!(
+                    "global.trending_half_life_hours is {hours}; it must be above 0"
+                )));
+            }
+        }
+        if self.kafka.bootstrap.is_empty() {
+            return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
+        }
+        Ok(())
+    }
+}
+
+fn in_range<T: PartialOrd + fmt::Display>(
+    key: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), ConfigError> {
+    if value < least || value > most {
+        return Err(ConfigError::Invalid(format!("{key} is {value}; {least} to {most} are allowed")));
+    }
+    Ok(())
+}
+
+const MASK: &str = "********";
+
+/// A text that is never shown.
+#[derive(Clone, Default, Deserialize)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the client that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn shown(&self) -> &'static str {
+        if self.0.is_empty() { "" } else { MASK }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shown())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
+    }
+}
+
+/// librdkafka properties, shown with their secrets masked.
+#[derive(Clone, Default, Deserialize)]
+pub struct Properties(pub BTreeMap<String, String>);
+
+impl Properties {
+    fn shown(&self) -> BTreeMap<&str, &str> {
+        let secret = |key: &str| {
+            ["password", "secret", "pem", "jaas", "token", "oauthbearer.config"]
+                .iter()
+                .any(|word| key.to_ascii_lowercase().contains(word))
+        };
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), if secret(key) { MASK } else { value.as_str() }))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shown().fmt(f)
+    }
+}
+
+impl Serialize for Properties {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shown().serialize(serializer)
+    }
+}

@@ -1,0 +1,55 @@
+//! Bytes ⇄ domain events, Avro both ways; bad bytes become a typed [`Rejection`].
+//!
+//! Enters: the value of a Kafka record. Leaves: a [`UserEvent`], a [`Request`], a [`Reply`] or
+//! an [`Interaction`]. Never touches Kafka, never looks at a clock: what is too far in the
+//! future is judged against the record's own append time.
+
+mod codec;
+mod interaction;
+mod request;
+pub mod schema;
+mod user_event;
+
+pub use codec::{Encoding, MAX_RECORD_BYTES};
+pub use interaction::{Interaction, Interactions};
+pub use request::{
+    After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
+    RequestError, decode_reply, decode_request, encode_reply, encode_request,
+};
+pub use user_event::{Device, EventKind, Source, UserEvent, ValidityRules};
+
+use std::fmt;
+
+/// Where a record was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The bytes are no record of the subject.
+    Decode,
+    /// The record is one, and what it says cannot be.
+    Validate,
+}
+
+/// Why a record was refused: what the dead letter's headers say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Where.
+    pub stage: Stage,
+    /// A short stable name, for counting: `UnknownSchema`, `EmptyId`.
+    pub class: &'static str,
+    /// What was found and what would be accepted.
+    pub message: String,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+impl Rejection {
+    fn invalid(class: &'static str, message: String) -> Self {
+        Self { stage: Stage::Validate, class, message }
+    }
+}

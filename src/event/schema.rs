@@ -1,0 +1,129 @@
+//! The Avro schemas of `schemas/`, compiled in. Every version that was ever written stays, so
+//! that old records remain readable; the last of a subject is the one that is written.
+
+use std::sync::LazyLock;
+
+/// One schema file.
+pub struct SchemaFile {
+    /// What the records are: the file's name before the version.
+    pub subject: &'static str,
+    /// Counts from 1 within a subject.
+    pub version: u32,
+    /// The file's text.
+    pub text: &'static str,
+}
+
+macro_rules! schema {
+    ($subject:literal, $version:literal) => {
+        SchemaFile {
+            subject: $subject,
+            version: $version,
+            text: include_str!(concat!("../../schemas/", $subject, ".v", $version, ".avsc")),
+        }
+    };
+}
+
+/// Every schema, oldest first within a subject. `tests/tidy.rs` holds it against the folder.
+pub const SCHEMAS: &[SchemaFile] = &[
+    schema!("watch-event", 1),
+    schema!("click-event", 1),
+    schema!("recommendation-request", 1),
+    schema!("recommendation-reply", 1),
+    schema!("interactions", 1),
+];
+
+/// A schema ready to decode with, and how it is told apart on the wire.
+pub struct Known {
+    /// CRC-64-AVRO of the parsing canonical form, little-endian as in the single-object header.
+    pub fingerprint: [u8; 8],
+    /// Counts from 1 within the subject.
+    pub version: u32,
+    /// For decoding and encoding.
+    pub schema: serde_avro_fast::Schema,
+}
+
+/// All versions of one subject.
+pub struct Subject {
+    /// The subject's name.
+    pub name: &'static str,
+    versions: Vec<Known>,
+}
+
+impl Subject {
+    fn load(name: &'static str) -> Self {
+        let versions = SCHEMAS
+            .iter()
+            .filter(|file| file.subject == name)
+            .map(|file| {
+                let schema: serde_avro_fast::Schema = file
+                    .text
+                    .parse()
+                    .unwrap_or_else(|e| panic!("schemas/{name}.v{}.avsc: {e}", file.version));
+                Known {
+                    fingerprint: *schema.rabin_fingerprint(),
+                    version: file.version,
+                    schema,
+                }
+            })
+            .collect();
+        Self { name, versions }
+    }
+
+    /// The version with this fingerprint.
+    pub fn by_fingerprint(&self, fingerprint: &[u8]) -> Option<&Known> {
+        // Almost every record is of the newest version: look there first.
+        self.versions.iter().rev().find(|known| known.fingerprint == fingerprint)
+    }
+
+    /// The version that is written.
+    pub fn newest(&self) -> &Known {
+        // Every subject below names at least one file; `subjects_load` would fail otherwise.
+        &self.versions[self.versions.len() - 1]
+    }
+}
+
+macro_rules! subjects {
+    ($($(#[$doc:meta])* $name:ident = $subject:literal;)*) => {
+        $($(#[$doc])* pub static $name: LazyLock<Subject> =
+            LazyLock::new(|| Subject::load($subject));)*
+
+        #[cfg(test)]
+        fn all_subjects() -> Vec<&'static Subject> {
+            vec![$(&$name),*]
+        }
+    };
+}
+
+subjects! {
+    /// A user watched an item.
+    WATCH_EVENT = "watch-event";
+    /// A user clicked an item.
+    CLICK_EVENT = "click-event";
+    /// A client asks for a list.
+    REQUEST = "recommendation-request";
+    /// The answer.
+    REPLY = "recommendation-reply";
+    /// What a user shard tells all workers.
+    INTERACTIONS = "interactions";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_file_belongs_to_a_subject_and_loads() {
+        let loaded: usize = all_subjects().iter().map(|s| s.versions.len()).sum();
+        assert_eq!(loaded, SCHEMAS.len());
+    }
+
+    #[test]
+    fn fingerprints_agree_with_apache_avro() {
+        for file in SCHEMAS {
+            let avro = apache_avro::Schema::parse_str(file.text).unwrap();
+            let expected = avro.fingerprint::<apache_avro::rabin::Rabin>().bytes;
+            let fast: serde_avro_fast::Schema = file.text.parse().unwrap();
+            assert_eq!(fast.rabin_fingerprint()[..], expected[..], "{}", file.subject);
+        }
+    }
+}

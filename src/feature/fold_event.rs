@@ -1,0 +1,121 @@
+//! The compact form in which an event reaches a user's state: the operand of the store's merge.
+
+use super::Corrupt;
+use super::varint::{self, Reader};
+use crate::event::{EventKind, Source, UserEvent};
+use crate::ids::stable_hash;
+use crate::time::{DAY_MS, EventTime};
+
+/// What the fold needs of an event. Borrows from the record, or from the bytes of an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldEvent<'a> {
+    /// Its topic.
+    pub source: Source,
+    /// When it happened.
+    pub at: EventTime,
+    /// The low 32 bits of the XXH3-64 of the event id. With the event time, to the millisecond,
+    /// it identifies an event among those of one user and topic.
+    pub id: u32,
+    /// [`session_key`].
+    pub session: u64,
+    /// Milliseconds watched; 0 for a click.
+    pub watched_ms: u64,
+    /// The item's length in milliseconds; 0 where not known and for a click.
+    pub duration_ms: u64,
+    /// What it was about.
+    pub item: &'a str,
+    /// Where in the product; empty where not known.
+    pub surface: &'a str,
+}
+
+/// The key of a session across users: user and session id, or user and UTC day where the
+/// platform has no sessions.
+pub fn session_key(user: &str, session: &str, at: EventTime) -> u64 {
+    let mut key = Vec::with_capacity(user.len() + session.len() + 9);
+    key.extend_from_slice(user.as_bytes());
+    // 0xFF occurs in no UTF-8 text, so no pair of ids runs together with another.
+    key.push(0xFF);
+    if session.is_empty() {
+        key.extend_from_slice(&at.millis().div_euclid(DAY_MS).to_le_bytes());
+    } else {
+        key.extend_from_slice(session.as_bytes());
+    }
+    stable_hash(&key)
+}
+
+impl<'a> FoldEvent<'a> {
+    /// What the fold needs of `event`.
+    pub fn from_event(event: &'a UserEvent<'_>) -> Self {
+        let (watched_ms, duration_ms) = match event.kind {
+            EventKind::Watch { watched_ms, duration_ms } => (watched_ms, duration_ms),
+            EventKind::Click { .. } => (0, 0),
+        };
+        Self {
+            source: event.source(),
+            at: event.at,
+            id: stable_hash(event.id.as_bytes()) as u32,
+            session: session_key(&event.user, &event.session, event.at),
+            watched_ms,
+            duration_ms,
+            item: &event.item,
+            surface: &event.surface,
+        }
+    }
+
+    /// Appends the operand's bytes. Operands are concatenated, never rewritten.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.source as u8);
+        varint::put(out, self.at.millis().unsigned_abs());
+        out.extend_from_slice(&self.id.to_le_bytes());
+        out.extend_from_slice(&self.session.to_le_bytes());
+        if self.source == Source::Watch {
+            varint::put(out, self.watched_ms);
+            varint::put(out, self.duration_ms);
+        }
+        varint::put(out, self.item.len() as u64);
+        out.extend_from_slice(self.item.as_bytes());
+        varint::put(out, self.surface.len() as u64);
+        out.extend_from_slice(self.surface.as_bytes());
+    }
+}
+
+/// Reads the events of an operand, in the order they were appended.
+pub fn fold_events(operand: &[u8]) -> impl Iterator<Item = Result<FoldEvent<'_>, Corrupt>> {
+    let mut reader = Reader::new(operand);
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed || reader.is_empty() {
+            return None;
+        }
+        let event = decode(&mut reader);
+        failed = event.is_err();
+        Some(event)
+    })
+}
+
+fn decode<'a>(reader: &mut Reader<'a>) -> Result<FoldEvent<'a>, Corrupt> {
+    let source = match reader.byte()? {
+        0 => Source::Watch,
+        1 => Source::Click,
+        _ => return Err(Corrupt("an event of an unknown topic")),
+    };
+    let at = i64::try_from(reader.varint()?).map_err(|_| Corrupt("a time is out of range"))?;
+    let id = reader.u32()?;
+    let session = reader.u64()?;
+    let (watched_ms, duration_ms) = match source {
+        Source::Watch => (reader.varint()?, reader.varint()?),
+        Source::Click => (0, 0),
+    };
+    let item = reader.text()?;
+    let surface = reader.text()?;
+    Ok(FoldEvent {
+        source,
+        at: EventTime::from_millis(at),
+        id,
+        session,
+        watched_ms,
+        duration_ms,
+        item,
+        surface,
+    })
+}

@@ -1,0 +1,22 @@
+//! Event → user-feature update, pure. One definition serves the fold, serving and training.
+//!
+//! Enters: [`FoldEvent`]s and the bytes of a [`UserState`]. Leaves: the next bytes. Never a
+//! clock, never randomness, never a look-up: the state is a function of the *set* of a user's
+//! events, however their topics interleave.
+
+mod codec;
+mod counters;
+mod fold_event;
+mod recent;
+mod state;
+mod varint;
+
+pub use counters::{Bucket, Counts, Period, Resolution};
+pub use fold_event::{FoldEvent, fold_events, session_key};
+pub use recent::Entry;
+pub use state::{FoldRules, MAX_TTL_DAYS, UserState};
+
+/// The bytes are no state or no fold event: a damaged store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("corrupt user state: {0}")]
+pub struct Corrupt(&'static str);

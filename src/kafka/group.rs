@@ -1,0 +1,296 @@
+//! A group consumer on its own thread, with rebalances handed to the handler in order.
+//!
+//! librdkafka runs rebalance callbacks inside `poll`. Here they only note what is wanted; the
+//! loop then asks the handler, and acknowledges by assigning or unassigning. The group does not
+//! move on before that, so a shard is closed here before it opens elsewhere.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError as RdKafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{ClientSettings, KafkaError, REQUEST_TIMEOUT};
+use super::record::{Record, TopicPartition};
+
+/// Who computes assignments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// The broker, incrementally (KIP-848, Kafka 4.0 and later).
+    Consumer,
+    /// The group's leader, stop-the-world; for older brokers.
+    Classic,
+}
+
+/// Where to start reading a partition that was assigned.
+#[derive(Clone, Debug)]
+pub struct Assigned {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The first offset to deliver.
+    pub offset: i64,
+}
+
+/// What the handler may ask of the log while it is being assigned partitions.
+pub struct Log<'a> {
+    consumer: &'a BaseConsumer<Context>,
+}
+
+impl Log<'_> {
+    /// First offset present and the next one to be written.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where the broker does not say in time.
+    pub fn bounds(&self, partition: &TopicPartition) -> Result<(i64, i64), KafkaError> {
+        self.consumer
+            .fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT)
+            .map_err(|e| KafkaError::new(format!("offsets of {partition}"), e))
+    }
+}
+
+/// What is done with the records of a group consumer. Everything is called on its thread.
+pub trait RecordHandler {
+    /// Partitions are ours from now on: says where to start each.
+    ///
+    /// # Errors
+    /// Any error stops the consumer: the caller decides what then.
+    fn assigned(
+        &mut self,
+        partitions: &[TopicPartition],
+        log: &Log<'_>,
+    ) -> Result<Vec<Assigned>, HandlerError>;
+    /// Partitions go to another member as soon as this returns: persist first.
+    ///
+    /// # Errors
+    /// Any error stops the consumer.
+    fn revoked(&mut self, partitions: &[TopicPartition]) -> Result<(), HandlerError>;
+    /// One record.
+    ///
+    /// # Errors
+    /// Any error stops the consumer; the record is delivered again to whoever comes next.
+    fn record(&mut self, record: &Record<'_>) -> Result<(), HandlerError>;
+    /// Between polls, at least every 20 ms and after at most [`BURST`] records.
+    ///
+    /// # Errors
+    /// Any error stops the consumer.
+    fn tick(&mut self) -> Result<(), HandlerError>;
+}
+
+/// Whatever stopped a handler.
+pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Records handled between two ticks. Larger: ticks come late under load. Smaller: their cost
+/// shows.
+pub const BURST: usize = 2_000;
+
+/// How long a poll waits for a record. Bounds how late a tick comes when nothing arrives.
+const POLL: Duration = Duration::from_millis(20);
+
+enum Rebalance {
+    Assign(TopicPartitionList),
+    Revoke(TopicPartitionList),
+}
+
+#[derive(Default)]
+struct Context {
+    wanted: Mutex<VecDeque<Rebalance>>,
+    closing: std::sync::atomic::AtomicBool,
+}
+
+impl Context {
+    fn next(&self) -> Option<Rebalance> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: RdKafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka consumer");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(std::sync::atomic::Ordering::Acquire) {
+            // All was revoked and persisted before closing; librdkafka only wants its answer.
+            acknowledge_revocation(consumer, partitions);
+            return;
+        }
+        let wanted = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                Rebalance::Assign(partitions.clone())
+            }
+            _ => Rebalance::Revoke(partitions.clone()),
+        };
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).push_back(wanted);
+    }
+}
+
+fn acknowledge_revocation(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
+    let done = match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        _ => consumer.unassign(),
+    };
+    if let Err(error) = done {
+        tracing::warn!(%error, "unassigning partitions");
+    }
+}
+
+/// A member of a consumer group.
+pub struct GroupConsumer {
+    consumer: BaseConsumer<Context>,
+}
+
+impl GroupConsumer {
+    /// Joins `group` for co-partitioned `topics`.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where a property is refused.
+    pub fn join(
+        settings: &ClientSettings,
+        group: &str,
+        protocol: GroupProtocol,
+        client_id: &str,
+        topics: &[&str],
+    ) -> Result<Self, KafkaError> {
+        let mut own = vec![
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("fetch.min.bytes", "1"),
+            ("fetch.wait.max.ms", "100"),
+            ("fetch.error.backoff.ms", "50"),
+            // With its default of 1 s a bounded queue that was full stalls fetching for a second.
+            ("fetch.queue.backoff.ms", "10"),
+            ("queued.max.messages.kbytes", "65536"),
+        ];
+        match protocol {
+            GroupProtocol::Consumer => {
+                own.push(("group.protocol", "consumer"));
+                own.push(("group.remote.assignor", "range"));
+            }
+            GroupProtocol::Classic => {
+                own.push(("group.protocol", "classic"));
+                own.push(("partition.assignment.strategy", "range"));
+                own.push(("session.timeout.ms", "10000"));
+                own.push(("heartbeat.interval.ms", "1000"));
+            }
+        }
+        let config = settings.client(client_id, &own);
+        let consumer = BaseConsumer::from_config_and_context(&config, Context::default())
+            .map_err(|e| KafkaError::new("creating a consumer", e))?;
+        consumer
+            .subscribe(topics)
+            .map_err(|e| KafkaError::new(format!("subscribing to {topics:?}"), e))?;
+        Ok(Self { consumer })
+    }
+
+    /// Consumes until `stop` says so, then gives everything back in order.
+    ///
+    /// # Errors
+    /// Whatever the handler returned, or a fatal [`KafkaError`].
+    pub fn run(
+        &self,
+        handler: &mut impl RecordHandler,
+        stop: impl Fn() -> bool,
+    ) -> Result<(), HandlerError> {
+        while !stop() {
+            let mut timeout = POLL;
+            for _ in 0..BURST {
+                match self.consumer.poll(timeout) {
+                    None => break,
+                    Some(Ok(message)) => handler.record(&Record(message))?,
+                    Some(Err(error @ RdKafkaError::MessageConsumptionFatal(_))) => {
+                        return Err(KafkaError::new("consuming", error).into());
+                    }
+                    Some(Err(error)) => tracing::warn!(%error, "kafka consumer"),
+                }
+                timeout = Duration::ZERO;
+            }
+            while let Some(wanted) = self.consumer.context().next() {
+                self.rebalance(handler, wanted)?;
+            }
+            handler.tick()?;
+        }
+        self.leave(handler)
+    }
+
+    fn rebalance(
+        &self,
+        handler: &mut impl RecordHandler,
+        wanted: Rebalance,
+    ) -> Result<(), HandlerError> {
+        match wanted {
+            Rebalance::Assign(partitions) => {
+                let named = partitions_of(&partitions);
+                let starts = handler.assigned(&named, &Log { consumer: &self.consumer })?;
+                let mut list = TopicPartitionList::new();
+                for start in &starts {
+                    let tp = &start.partition;
+                    list.add_partition_offset(
+                        &tp.topic,
+                        tp.partition,
+                        Offset::Offset(start.offset),
+                    )?;
+                }
+                match self.consumer.rebalance_protocol() {
+                    RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list)?,
+                    _ => self.consumer.assign(&list)?,
+                }
+            }
+            Rebalance::Revoke(partitions) => {
+                handler.revoked(&partitions_of(&partitions))?;
+                acknowledge_revocation(&self.consumer, &partitions);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&self, handler: &mut impl RecordHandler) -> Result<(), HandlerError> {
+        let held = self.consumer.assignment()?;
+        handler.revoked(&partitions_of(&held))?;
+        self.consumer.context().closing.store(true, std::sync::atomic::Ordering::Release);
+        self.consumer.unsubscribe();
+        // Serves the revocation that leaving causes. Closing has been seen to hang when it was
+        // not served; all is persisted by now, so the time is bounded.
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        while self.consumer.assignment()?.count() > 0 && std::time::Instant::now() < until {
+            drop(self.consumer.poll(POLL));
+        }
+        Ok(())
+    }
+
+    /// Notes how far partitions were folded, for lag tools only: where to start is in the state.
+    pub fn note_progress(&self, positions: &[(TopicPartition, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for (tp, offset) in positions {
+            if let Err(error) =
+                list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*offset))
+            {
+                tracing::warn!(%error, "noting progress");
+            }
+        }
+        if let Err(error) = self.consumer.commit(&list, rdkafka::consumer::CommitMode::Async) {
+            tracing::debug!(%error, "noting progress");
+        }
+    }
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements()
+        .iter()
+        .map(|e| TopicPartition { topic: e.topic().into(), partition: e.partition() })
+        .collect()
+}

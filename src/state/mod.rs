@@ -1,0 +1,16 @@
+//! RocksDB stores, one per shard, with their offsets in the same batch.
+//!
+//! Enters: fold events with their log positions. Leaves: user states, digests. A shard's events
+//! are first folded into a bounded map in memory ([`Pending`]), which reads look at, and are
+//! committed with their offsets a few times a second: the topic is the write-ahead log. Never
+//! knows what a topic's records mean; what an event does to a state is `feature`'s question.
+
+mod pending;
+mod progress;
+mod shard;
+mod store;
+
+pub use pending::{Pending, PendingEvent};
+pub use progress::{Anchor, Progress, SourceProgress};
+pub use shard::{Frozen, Shard, UserBytes};
+pub use store::{Access, Digest, ShardStore, Stats, StoreError, StoreResources};

@@ -1,0 +1,192 @@
+//! One user shard: its store, and the events folded since the last commit.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::pending::Pending;
+use super::progress::{Anchor, Progress};
+use super::store::{ShardStore, StoreError};
+use crate::event::Source;
+use crate::feature::{Corrupt, FoldEvent, FoldRules, UserState};
+use crate::time::EventTime;
+
+/// One user shard. Written by the thread that consumes its events and by the thread that
+/// commits; read by every serving thread.
+pub struct Shard {
+    id: i32,
+    store: ShardStore,
+    folded: Mutex<Folded>,
+    /// Next offset to fold of each source, as readers see it.
+    positions: [AtomicI64; 2],
+}
+
+struct Folded {
+    active: Pending,
+    progress: Progress,
+    /// Being committed.
+    frozen: Option<Arc<Frozen>>,
+    /// What the store holds.
+    committed: Progress,
+}
+
+/// What one commit writes.
+pub struct Frozen {
+    /// The events.
+    pub pending: Pending,
+    /// How far they reach.
+    pub progress: Progress,
+}
+
+impl Shard {
+    /// A shard over an opened store, continuing where the store ends.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn new(id: i32, store: ShardStore) -> Result<Self, StoreError> {
+        let progress = store.progress()?;
+        let positions = Source::ALL.map(|s| AtomicI64::new(progress.of(s).next_offset));
+        let folded =
+            Folded { active: Pending::default(), progress, frozen: None, committed: progress };
+        Ok(Self { id, store, folded: Mutex::new(folded), positions })
+    }
+
+    /// The partition that this shard is.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// The store under it.
+    pub fn store(&self) -> &ShardStore {
+        &self.store
+    }
+
+    /// How far it has folded, committed or not.
+    pub fn progress(&self) -> Progress {
+        self.lock().progress
+    }
+
+    /// The next offset to fold of a source: everything below it shows in reads.
+    pub fn position(&self, source: Source) -> i64 {
+        self.positions[source as usize].load(Ordering::Acquire)
+    }
+
+    /// Starts over at `offset` of a source where nothing of it was folded yet.
+    pub fn start_at(&self, source: Source, offset: i64) {
+        self.lock().progress.of_mut(source).next_offset = offset;
+        self.positions[source as usize].store(offset, Ordering::Release);
+    }
+
+    /// Folds one event and moves past its offset. Returns the bytes that wait for a commit.
+    pub fn fold(&self, user: &str, offset: i64, event: &FoldEvent<'_>, anchor: Anchor) -> usize {
+        let mut folded = self.lock();
+        folded.active.push(user, offset, event);
+        let progress = folded.progress.of_mut(event.source);
+        let at = event.at.millis();
+        progress.watermark = Some(progress.watermark.map_or(at, |w| w.max(at)));
+        progress.next_offset = offset + 1;
+        progress.anchor = Some(anchor);
+        let waiting = folded.active.bytes();
+        drop(folded);
+        self.positions[event.source as usize].store(offset + 1, Ordering::Release);
+        waiting
+    }
+
+    /// Moves past a record that is not folded: a dead letter, or one that is no event.
+    pub fn skip(&self, source: Source, anchor: Anchor) {
+        let mut folded = self.lock();
+        let progress = folded.progress.of_mut(source);
+        progress.next_offset = anchor.offset + 1;
+        progress.anchor = Some(anchor);
+        drop(folded);
+        self.positions[source as usize].store(anchor.offset + 1, Ordering::Release);
+    }
+
+    /// The newest event time folded from a source.
+    pub fn watermark(&self, source: Source) -> Option<EventTime> {
+        self.lock().progress.of(source).watermark.map(EventTime::from_millis)
+    }
+
+    /// Events and bytes that wait for a commit.
+    pub fn waiting(&self) -> (usize, usize) {
+        let folded = self.lock();
+        (folded.active.len(), folded.active.bytes())
+    }
+
+    /// Takes what was folded since the last call, for [`Shard::commit`]. `None` where nothing
+    /// moved, or where the previous one is not yet committed.
+    pub fn freeze(&self) -> Option<Arc<Frozen>> {
+        let mut folded = self.lock();
+        if folded.frozen.is_some() || folded.progress == folded.committed {
+            return None;
+        }
+        let frozen = Arc::new(Frozen {
+            pending: std::mem::take(&mut folded.active),
+            progress: folded.progress,
+        });
+        folded.frozen = Some(Arc::clone(&frozen));
+        Some(frozen)
+    }
+
+    /// Writes what [`Shard::freeze`] took.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be written; the events stay readable and may be
+    /// committed again.
+    pub fn commit(&self, frozen: &Frozen) -> Result<(), StoreError> {
+        self.store.commit(&frozen.pending, &frozen.progress)?;
+        let mut folded = self.lock();
+        folded.frozen = None;
+        folded.committed = frozen.progress;
+        Ok(())
+    }
+
+    /// Everything known of one user, committed or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn read(&self, user: &str) -> Result<UserBytes, StoreError> {
+        let mut operand = Vec::new();
+        let folded = self.lock();
+        let frozen = folded.frozen.clone();
+        let mut active = Vec::new();
+        folded.active.append_operand(user, &mut active);
+        drop(folded);
+        // Uncommitted events first, then the store: a commit in between shows events twice, and
+        // the fold drops them as duplicates. The other way round they could be missed.
+        let state = self.store.get(user)?;
+        if let Some(frozen) = frozen {
+            frozen.pending.append_operand(user, &mut operand);
+        }
+        operand.append(&mut active);
+        Ok(UserBytes { state, operand, rules: *self.store.rules() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Folded> {
+        // Nothing that holds the lock panics half-way through an update.
+        self.folded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A user's state as stored, and the events to fold into it.
+pub struct UserBytes {
+    state: Option<Vec<u8>>,
+    operand: Vec<u8>,
+    rules: FoldRules,
+}
+
+impl UserBytes {
+    /// The user's state. Borrows the texts.
+    ///
+    /// # Errors
+    /// [`Corrupt`] where the stored bytes are damaged.
+    pub fn state(&self) -> Result<UserState<'_>, Corrupt> {
+        let mut user = match &self.state {
+            Some(bytes) => UserState::decode(bytes)?,
+            None => UserState::default(),
+        };
+        if !self.operand.is_empty() {
+            user.fold(&self.operand, &self.rules)?;
+        }
+        Ok(user)
+    }
+}

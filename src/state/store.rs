@@ -1,0 +1,404 @@
+//! One shard's RocksDB: users under a merge operator, and the shard's progress beside them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rocksdb::{
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
+    CompactOptions, CompactionDecision, DB, DBCompressionType, Direction, IteratorMode,
+    MergeOperands, Options, WriteBatch, WriteBufferManager,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::pending::Pending;
+use super::progress::Progress;
+use crate::feature::{FoldRules, UserState};
+use crate::time::EventTime;
+
+const USERS: &str = "users";
+const META: &str = "meta";
+const PROGRESS: &str = "progress";
+const IDENTITY: &str = "identity";
+
+/// Why a store could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// RocksDB failed: a full disk, missing rights, a damaged file, another process.
+    #[error("state store {path}: {source}")]
+    Rocks {
+        /// The store's folder.
+        path: PathBuf,
+        /// What RocksDB said.
+        source: rocksdb::Error,
+    },
+    /// The bytes of one key are damaged.
+    #[error("state store {path}: {what}")]
+    Damaged {
+        /// The store's folder.
+        path: PathBuf,
+        /// Which key, and how.
+        what: String,
+    },
+    /// The store was folded from another log or under other rules.
+    #[error("state store {path} was folded from {found}, and this worker folds {expected}")]
+    OtherIdentity {
+        /// The store's folder.
+        path: PathBuf,
+        /// What the store says.
+        found: String,
+        /// What is configured.
+        expected: String,
+    },
+}
+
+/// Memory that all stores of a process share.
+#[derive(Clone)]
+pub struct StoreResources {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+}
+
+impl StoreResources {
+    /// A block cache and a budget for unflushed writes, both in bytes.
+    pub fn new(cache_bytes: usize, write_buffer_bytes: usize) -> Self {
+        Self {
+            cache: Cache::new_lru_cache(cache_bytes),
+            write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
+        }
+    }
+}
+
+/// How a store is opened.
+pub enum Access<'a> {
+    /// By the worker that owns the shard. `identity` says what is folded, from where; a store
+    /// that says otherwise is refused.
+    Owner {
+        /// Cluster, topics, partition.
+        identity: &'a str,
+    },
+    /// Beside a running worker, as of now, without disturbing it.
+    Reader {
+        /// An empty folder for RocksDB's own notes.
+        scratch: &'a Path,
+    },
+}
+
+/// One shard's store.
+pub struct ShardStore {
+    db: DB,
+    path: PathBuf,
+    rules: FoldRules,
+    /// Event time in milliseconds against which compaction drops users that have aged out.
+    watermark: Arc<AtomicI64>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Identity {
+    rules: FoldRules,
+    folded_from: String,
+}
+
+impl ShardStore {
+    /// Opens the store in `path`, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: where it is damaged or of another identity, the caller decides whether
+    /// to set it aside and rebuild it from the log.
+    pub fn open(
+        path: &Path,
+        rules: FoldRules,
+        resources: &StoreResources,
+        access: &Access<'_>,
+    ) -> Result<Self, StoreError> {
+        let watermark = Arc::new(AtomicI64::new(i64::MIN));
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_write_buffer_manager(&resources.write_buffers);
+        options.set_keep_log_file_num(2);
+        options.set_max_background_jobs(2);
+        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
+        // Reader instances keep all files open themselves; 2,000 is far above what one shard has.
+        options.set_max_open_files(2_000);
+        let families = [
+            ColumnFamilyDescriptor::new(USERS, users_options(rules, resources, &watermark)),
+            ColumnFamilyDescriptor::new(META, Options::default()),
+        ];
+        let opened = match access {
+            Access::Owner { .. } => DB::open_cf_descriptors(&options, path, families),
+            Access::Reader { scratch } => {
+                options.set_max_open_files(-1);
+                DB::open_cf_descriptors_as_secondary(&options, path, scratch, families)
+            }
+        };
+        let db = opened.map_err(|source| StoreError::Rocks { path: path.into(), source })?;
+        let mut store = Self { db, path: path.into(), rules, watermark };
+        match access {
+            Access::Owner { identity } => store.check_identity(identity)?,
+            Access::Reader { .. } => {
+                store.db.try_catch_up_with_primary().map_err(|e| store.rocks(e))?;
+                if let Some(found) = store.identity()? {
+                    store.rules = found.rules;
+                }
+            }
+        }
+        store.set_watermark(&store.progress()?);
+        Ok(store)
+    }
+
+    fn check_identity(&self, folded_from: &str) -> Result<(), StoreError> {
+        let expected = Identity { rules: self.rules, folded_from: folded_from.into() };
+        let text = |i: &Identity| {
+            format!(
+                "{} (history_limit {}, ttl_days {})",
+                i.folded_from, i.rules.history_limit, i.rules.ttl_days
+            )
+        };
+        match self.identity()? {
+            Some(found) if found == expected => Ok(()),
+            Some(found) => Err(StoreError::OtherIdentity {
+                path: self.path.clone(),
+                found: text(&found),
+                expected: text(&expected),
+            }),
+            None => self.put_meta(IDENTITY, &expected),
+        }
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        self.get_meta(IDENTITY)
+    }
+
+    /// The rules the store was folded under.
+    pub fn rules(&self) -> &FoldRules {
+        &self.rules
+    }
+
+    /// How far the committed state has come.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn progress(&self) -> Result<Progress, StoreError> {
+        Ok(self.get_meta(PROGRESS)?.unwrap_or_default())
+    }
+
+    /// The committed state of one user, encoded.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn get(&self, user: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.users(), user).map_err(|e| self.rocks(e))
+    }
+
+    /// Writes what was folded since the last commit, and how far that is, in one batch.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be written; nothing of the batch is then there.
+    pub fn commit(&self, pending: &Pending, progress: &Progress) -> Result<(), StoreError> {
+        let users = self.users();
+        let mut batch = WriteBatch::default();
+        pending.for_each_user(|user, operand| batch.merge_cf(users, user, operand));
+        batch.put_cf(self.meta(), PROGRESS, encode_meta(progress, &self.path)?);
+        // The WAL is on and not synced: a killed process loses nothing, a power cut rolls state
+        // and offsets back together, and the log has the rest.
+        self.db.write(batch).map_err(|e| self.rocks(e))?;
+        self.set_watermark(progress);
+        Ok(())
+    }
+
+    fn set_watermark(&self, progress: &Progress) {
+        if let Some(at) = progress.watermark() {
+            self.watermark.store(at.millis(), Ordering::Relaxed);
+        }
+    }
+
+    fn is_aged_out(&self, state: &[u8]) -> Result<bool, StoreError> {
+        let newest = UserState::newest_of(state).map_err(|e| self.damaged("a user", &e))?;
+        Ok(newest.is_none_or(|at| aged_out(&self.rules, at, &self.watermark)))
+    }
+
+    /// Calls `each` with every user and their encoded state, in key order. Users that have aged
+    /// out are passed over, whether compaction has dropped them already or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn for_each_user(
+        &self,
+        mut each: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for row in self.db.iterator_cf(self.users(), IteratorMode::From(b"", Direction::Forward)) {
+            let (user, state) = row.map_err(|e| self.rocks(e))?;
+            let user = std::str::from_utf8(&user).map_err(|e| self.damaged("a user id", &e))?;
+            if !self.is_aged_out(&state)? {
+                each(user, &state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A digest over every user's state: equal for equal sets of events.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn digest(&self) -> Result<Digest, StoreError> {
+        let mut hash = Sha256::new();
+        let mut users = 0;
+        self.for_each_user(|user, state| {
+            users += 1;
+            hash.update((user.len() as u64).to_le_bytes());
+            hash.update(user);
+            hash.update((state.len() as u64).to_le_bytes());
+            hash.update(state);
+            Ok(())
+        })?;
+        let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Digest { users, sha256 })
+    }
+
+    /// Sizes, for `state stats` and metrics.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn stats(&self) -> Result<Stats, StoreError> {
+        let number = |cf: &ColumnFamily, name: &str| {
+            self.db.property_int_value_cf(cf, name).map_err(|e| self.rocks(e))
+        };
+        Ok(Stats {
+            estimated_users: number(self.users(), "rocksdb.estimate-num-keys")?.unwrap_or(0),
+            file_bytes: number(self.users(), "rocksdb.total-sst-files-size")?.unwrap_or(0),
+            memtable_bytes: number(self.users(), "rocksdb.cur-size-all-mem-tables")?.unwrap_or(0),
+        })
+    }
+
+    /// Flushes and compacts everything: what `bench` measures sizes after.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be written.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.db.flush_cf(self.users()).map_err(|e| self.rocks(e))?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.users(), None::<&[u8]>, None::<&[u8]>, &options);
+        Ok(())
+    }
+
+    fn users(&self) -> &ColumnFamily {
+        self.family(USERS)
+    }
+
+    fn meta(&self) -> &ColumnFamily {
+        self.family(META)
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        match self.db.cf_handle(name) {
+            Some(family) => family,
+            // `open` names both families, so a store without one did not open.
+            None => unreachable!("column family {name} was opened"),
+        }
+    }
+
+    fn get_meta<T: for<'a> Deserialize<'a>>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        let bytes = self.db.get_cf(self.meta(), key).map_err(|e| self.rocks(e))?;
+        bytes
+            .map(|b| serde_json::from_slice(&b).map_err(|e| self.damaged(key, &e)))
+            .transpose()
+    }
+
+    fn put_meta<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
+        let bytes = encode_meta(value, &self.path)?;
+        self.db.put_cf(self.meta(), key, bytes).map_err(|e| self.rocks(e))
+    }
+
+    fn rocks(&self, source: rocksdb::Error) -> StoreError {
+        StoreError::Rocks { path: self.path.clone(), source }
+    }
+
+    fn damaged(&self, key: &str, error: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), what: format!("{key}: {error}") }
+    }
+}
+
+/// What `state digest` prints for one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Digest {
+    /// Users that have not aged out.
+    pub users: u64,
+    /// SHA-256 over them in key order, hexadecimal.
+    pub sha256: String,
+}
+
+/// What `state stats` prints for one shard.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Stats {
+    /// RocksDB's estimate of the number of users.
+    pub estimated_users: u64,
+    /// Bytes in SST files.
+    pub file_bytes: u64,
+    /// Bytes not yet flushed.
+    pub memtable_bytes: u64,
+}
+
+fn encode_meta<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value)
+        .map_err(|e| StoreError::Damaged { path: path.into(), what: e.to_string() })
+}
+
+fn users_options(
+    rules: FoldRules,
+    resources: &StoreResources,
+    watermark: &Arc<AtomicI64>,
+) -> Options {
+    let mut options = Options::default();
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&resources.cache);
+    // A state is 1 to 2 KB: 16 KB blocks compress about a fifth better than 4 KB ones, and a
+    // read decompresses one block in some 10 µs.
+    table.set_block_size(16 << 10);
+    table.set_bloom_filter(10.0, false);
+    options.set_block_based_table_factory(&table);
+    options.set_write_buffer_size(64 << 20);
+    options.set_max_write_buffer_number(4);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options.set_merge_operator(
+        "driftline.fold.v1",
+        move |_key: &[u8], state: Option<&[u8]>, operands: &MergeOperands| {
+            merge(state, operands, &rules)
+        },
+        |_key: &[u8], _state: Option<&[u8]>, operands: &MergeOperands| {
+            let mut joined = Vec::with_capacity(operands.iter().map(<[u8]>::len).sum());
+            operands.iter().for_each(|operand| joined.extend_from_slice(operand));
+            Some(joined)
+        },
+    );
+    let watermark = Arc::clone(watermark);
+    options.set_compaction_filter("driftline.ageing.v1", move |_level, _key: &[u8], state: &[u8]| {
+        match UserState::newest_of(state) {
+            Ok(Some(newest)) if aged_out(&rules, newest, &watermark) => CompactionDecision::Remove,
+            // What cannot be read is kept: the reader reports it, compaction must not hide it.
+            _ => CompactionDecision::Keep,
+        }
+    });
+    options
+}
+
+/// `None` tells RocksDB that the value is damaged; it then fails the read, not the process.
+fn merge(state: Option<&[u8]>, operands: &MergeOperands, rules: &FoldRules) -> Option<Vec<u8>> {
+    let mut user = match state {
+        Some(bytes) => UserState::decode(bytes).ok()?,
+        None => UserState::default(),
+    };
+    for operand in operands {
+        user.fold(operand, rules).ok()?;
+    }
+    Some(user.encode())
+}
+
+fn aged_out(rules: &FoldRules, newest: EventTime, watermark: &AtomicI64) -> bool {
+    let watermark = EventTime::from_millis(watermark.load(Ordering::Relaxed));
+    rules.is_aged_out(newest, watermark)
+}

@@ -1,0 +1,49 @@
+//! Every metric: name, unit, meaning. Base units; labels never name a user or an item.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+macro_rules! metrics_table {
+    ($($kind:ident $constant:ident = $name:literal, $unit:ident, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+
+        /// Every metric as (name, help), for the documentation.
+        pub const ALL: &[(&str, &str)] = &[$(($name, $help)),*];
+
+        pub(super) fn describe() {
+            $($kind!($name, Unit::$unit, $help);)*
+        }
+    };
+}
+
+metrics_table! {
+    describe_counter EVENTS_FOLDED = "driftline_events_folded_total", Count,
+        "Events folded, by topic.";
+    describe_counter DEAD_LETTERS = "driftline_dead_letters_total", Count,
+        "Records refused and sent to dead letters, by topic and class.";
+    describe_histogram COMMIT_SECONDS = "driftline_state_commit_seconds", Seconds,
+        "Time to publish and commit what a shard folded.";
+    describe_gauge PENDING_BYTES = "driftline_state_pending_bytes", Bytes,
+        "Bytes of events folded and not yet committed, over all shards.";
+    describe_gauge SHARDS = "driftline_shards", Count,
+        "Shards that this worker owns.";
+    describe_gauge SHARD_LAG = "driftline_shard_lag_records", Count,
+        "Records of event topics not yet folded, over all shards.";
+    describe_counter STORES_REBUILT = "driftline_state_rebuilt_total", Count,
+        "Stores set aside and rebuilt from the log, by reason.";
+    describe_histogram REQUEST_SECONDS = "driftline_request_seconds", Seconds,
+        "From reading a request to handing over its reply, waiting included.";
+    describe_counter REQUESTS = "driftline_requests_total", Count,
+        "Requests answered, by outcome: ok, degraded or an error's type.";
+    describe_gauge REQUESTS_WAITING = "driftline_requests_waiting", Count,
+        "Requests that wait for the fold to pass their own events.";
+    describe_histogram STAGE_SECONDS = "driftline_pipeline_stage_seconds", Seconds,
+        "Time in one component of the serving pipeline, by stage and component.";
+    describe_counter STAGE_ITEMS = "driftline_pipeline_items_total", Count,
+        "Items that a source put forward or a filter removed, by stage and component.";
+    describe_gauge GLOBAL_SESSIONS = "driftline_global_sessions", Count,
+        "Sessions in the global tables.";
+    describe_gauge GLOBAL_BYTES = "driftline_global_bytes", Bytes,
+        "Memory of the global tables.";
+    describe_counter INTERACTIONS_READ = "driftline_interactions_read_total", Count,
+        "Interactions read into the global tables, by outcome: new or replayed.";
+}
