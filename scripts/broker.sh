@@ -247,11 +247,11 @@ launch_docker() {
   local key value env=()
   [ -s "$dir/cluster.id" ] || random_id >"$dir/cluster.id"
   while IFS='=' read -r key value; do
-    case $key in '' | '#'*) continue ;; esac
+    case $key in '' | '#'* | listeners | log.dirs) continue ;; esac # these differ inside
     key=$(printf %s "$key" | sed -e 's/_/__/g' -e 's/-/___/g' | tr '.a-z' '_A-Z')
     env+=(-e "KAFKA_$key=$value")
   done < <(properties "" "$port" 9093)
-  # Inside, it listens on every address so that the published port reaches it.
+  # It listens on every address of the container, so that the published port reaches it.
   env+=(-e "KAFKA_LISTENERS=PLAINTEXT://0.0.0.0:$port,CONTROLLER://127.0.0.1:9093")
   env+=(-e KAFKA_LOG_DIRS=/var/lib/kafka/data -e "CLUSTER_ID=$(cat "$dir/cluster.id")")
   env+=(-e "KAFKA_HEAP_OPTS=-Xms256m -Xmx512m")

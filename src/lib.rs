@@ -1,10 +1,18 @@
 //! Driftline: an event-driven streaming recommender. See ARCHITECTURE.md for the rooms.
 
+pub mod cli;
+pub mod client;
 pub mod config;
+pub mod dataset;
 pub mod event;
 pub mod feature;
+pub mod global;
 pub mod ids;
 pub mod kafka;
+pub mod runtime;
+pub mod serving;
+pub mod simulation;
 pub mod state;
 pub mod telemetry;
 pub mod time;
+pub mod worker;

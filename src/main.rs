@@ -1,1 +1,7 @@
-fn main(){}
+//! The `driftline` binary: see `driftline --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    driftline::cli::main()
+}

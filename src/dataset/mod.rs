@@ -41,6 +41,7 @@ use crate::time::EventTime;
 
 pub use columns::{ColumnMapping, EventKind, TimeUnit};
 pub use error::DatasetError;
+pub use movielens::FILM_MS;
 pub use sessions::{PERIOD_MS, SESSIONS_EPOCH, period_of};
 
 /// How a data set is stored.

@@ -3,6 +3,7 @@
 //! to a null.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit as Unit, Type as Physical};
@@ -78,7 +79,7 @@ impl ParquetTable {
     pub(super) fn open(file: &Path, wanted: &[String]) -> Result<Self, DatasetError> {
         let opened = File::open(file).map_err(|source| DatasetError::io(file, source))?;
         let damaged = |error: ParquetError| DatasetError::layout(file, LAYOUT, error);
-        let reader = SerializedFileReader::new(opened).map_err(damaged)?;
+        let reader = contained(|| SerializedFileReader::new(opened)).map_err(damaged)?;
         let about = reader.metadata().file_metadata();
         let leaves = about.schema_descr().columns();
         let names: Vec<String> = leaves.iter().map(|leaf| leaf.path().string()).collect();
@@ -130,9 +131,9 @@ impl ParquetTable {
                 if self.next_group == self.reader.num_row_groups() {
                     return Ok(false);
                 }
-                self.open_group().map_err(|error| self.damaged(error))?;
+                contained(|| self.open_group()).map_err(|error| self.damaged(error))?;
             } else {
-                self.decode().map_err(|error| self.damaged(error))?;
+                contained(|| self.decode()).map_err(|error| self.damaged(error))?;
             }
         }
         for column in &mut self.columns {
@@ -255,6 +256,17 @@ impl Column {
             _ => Err(ParquetError::General(format!("column {} changes its type", self.name))),
         }
     }
+}
+
+/// Runs a call into the Parquet library, whose checks of damaged files are in part assertions:
+/// a file's damage is this reader's error and must not end the process. Whatever the call left
+/// half done is not used again, since the error ends the reading.
+fn contained<T>(call: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(ParquetError::General(text.unwrap_or_else(|| "it is damaged".to_owned())))
+    })
 }
 
 fn fill<T: DataType>(

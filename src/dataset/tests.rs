@@ -15,8 +15,6 @@ use tempfile::TempDir;
 use super::*;
 use crate::time::{DAY_MS, SECOND_MS};
 
-const FILM: u64 = movielens::FILM_MS;
-
 fn file(name: &str, content: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -107,9 +105,9 @@ fn the_three_layouts_of_ratings_give_the_same_watches_in_time_order() {
         let expected = [(2, "2 11 100000"), (3, "1 12 200000"), (1, "1 10 300000")];
         let expected = expected.map(|(row, rest)| format!("movielens-{}-w {rest}", row + shift));
         assert_eq!(brief(&found), expected, "{name}");
-        let share = |watched_ms| RowKind::Watch { watched_ms, duration_ms: Some(FILM) };
+        let share = |watched_ms| RowKind::Watch { watched_ms, duration_ms: Some(FILM_MS) };
         let kinds: Vec<RowKind> = found.iter().map(|row| row.kind).collect();
-        assert_eq!(kinds, [share(FILM * 3 / 5), share(FILM / 5), share(FILM)]);
+        assert_eq!(kinds, [share(FILM_MS * 3 / 5), share(FILM_MS / 5), share(FILM_MS)]);
         assert_eq!(rows(Format::MovieLens, folder.path()), found);
         assert_eq!(open(Format::MovieLens, &path).unwrap().total_rows(), Some(3));
     }

@@ -75,11 +75,13 @@ pub trait RecordHandler {
     /// # Errors
     /// Any error stops the consumer; the record is delivered again to whoever comes next.
     fn record(&mut self, record: &Record<'_>) -> Result<(), HandlerError>;
-    /// Between polls, at least every 20 ms and after at most [`BURST`] records.
+    /// Between polls, at least every 20 ms and after at most [`BURST`] records. Returns positions
+    /// to note as the group's offsets, which are for lag tools only: where to start is in the
+    /// state.
     ///
     /// # Errors
     /// Any error stops the consumer.
-    fn tick(&mut self) -> Result<(), HandlerError>;
+    fn tick(&mut self) -> Result<Vec<(TopicPartition, i64)>, HandlerError>;
 }
 
 /// Whatever stopped a handler.
@@ -222,7 +224,10 @@ impl GroupConsumer {
             while let Some(wanted) = self.consumer.context().next() {
                 self.rebalance(handler, wanted)?;
             }
-            handler.tick()?;
+            let positions = handler.tick()?;
+            if !positions.is_empty() {
+                self.note(&positions);
+            }
         }
         self.leave(handler)
     }
@@ -272,18 +277,17 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// Notes how far partitions were folded, for lag tools only: where to start is in the state.
-    pub fn note_progress(&self, positions: &[(TopicPartition, i64)]) {
+    fn note(&self, positions: &[(TopicPartition, i64)]) {
         let mut list = TopicPartitionList::new();
         for (tp, offset) in positions {
             if let Err(error) =
                 list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*offset))
             {
-                tracing::warn!(%error, "noting progress");
+                tracing::warn!(%error, "noting the group's offsets");
             }
         }
         if let Err(error) = self.consumer.commit(&list, rdkafka::consumer::CommitMode::Async) {
-            tracing::debug!(%error, "noting progress");
+            tracing::debug!(%error, "noting the group's offsets");
         }
     }
 }

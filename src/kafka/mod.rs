@@ -14,7 +14,7 @@ mod topology;
 
 pub use admin::{Admin, TopicMetadata};
 pub use client::{ClientSettings, KafkaError};
-pub use group::{Assigned, GroupConsumer, GroupProtocol, Log, RecordHandler};
+pub use group::{Assigned, GroupConsumer, GroupProtocol, HandlerError, Log, RecordHandler};
 pub use murmur2::partition_of;
 pub use producer::{Delivery, Outgoing, Producer, ProducerKind, Tracker};
 pub use reader::{Position, Reader};

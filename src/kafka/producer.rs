@@ -49,6 +49,20 @@ pub enum Delivery {
     Call(Box<dyn FnOnce(Result<(i32, i64), String>) + Send + Sync>),
 }
 
+impl Delivery {
+    fn end(self, result: Result<(i32, i64), String>) {
+        match self {
+            Delivery::Ignored => {
+                if let Err(error) = result {
+                    tracing::warn!(error, "a record was not delivered");
+                }
+            }
+            Delivery::Tracked(tracker) => tracker.end(result),
+            Delivery::Call(call) => call(result),
+        }
+    }
+}
+
 /// Counts deliveries that are under way.
 #[derive(Default)]
 pub struct Tracker {
@@ -129,15 +143,7 @@ impl ProducerContext for Context {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, message)) => Err(format!("to {}: {error}", message.topic())),
         };
-        match *delivery {
-            Delivery::Ignored => {
-                if let Err(error) = result {
-                    tracing::warn!(error, "a record was not delivered");
-                }
-            }
-            Delivery::Tracked(tracker) => tracker.end(result),
-            Delivery::Call(call) => call(result),
-        }
+        delivery.end(result);
     }
 }
 
@@ -187,7 +193,8 @@ impl Producer {
     /// Hands a record to the client. Waits while its queue is full, as back-pressure.
     ///
     /// # Errors
-    /// [`KafkaError`] where the record can never be sent: no such topic, too large.
+    /// [`KafkaError`] where the record can never be sent: no such topic, too large. `delivery`
+    /// hears of it too.
     pub fn send(&self, record: &Outgoing<'_>, delivery: Delivery) -> Result<(), KafkaError> {
         if let Delivery::Tracked(tracker) = &delivery {
             tracker.begin();
@@ -209,9 +216,7 @@ impl Producer {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err((error, back)) => {
-                    if let Delivery::Tracked(tracker) = *back.delivery_opaque {
-                        tracker.end(Err(error.to_string()));
-                    }
+                    back.delivery_opaque.end(Err(error.to_string()));
                     return Err(KafkaError::new(format!("sending to {}", record.topic), error));
                 }
             }

@@ -413,7 +413,7 @@ impl World {
 /// When a person first comes: a few at once, some in the course of the run, most by their habit.
 fn first_start(config: &WorldConfig, index: usize, person: &Person) -> EventTime {
     let mut dice = Dice::new(config.seed, Purpose::SessionStart, [index as u64, 0, 0, 1]);
-    if index % EARLY_BIRDS == 0 {
+    if index.is_multiple_of(EARLY_BIRDS) {
         return config.start.plus_millis((dice.unit() * OPENING_MS) as i64);
     }
     let joins = if dice.chance(config.new_user_share) {

@@ -12,5 +12,5 @@ mod store;
 
 pub use pending::{Pending, PendingEvent};
 pub use progress::{Anchor, Progress, SourceProgress};
-pub use shard::{Frozen, Shard, UserBytes};
+pub use shard::{Folding, Frozen, Shard, UserBytes};
 pub use store::{Access, Digest, ShardStore, Stats, StoreError, StoreResources};

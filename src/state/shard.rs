@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pending::Pending;
-use super::progress::{Anchor, Progress};
+use super::progress::{Anchor, Progress, SourceProgress};
 use super::store::{ShardStore, StoreError};
 use crate::event::Source;
 use crate::feature::{Corrupt, FoldEvent, FoldRules, UserState};
@@ -27,6 +27,21 @@ struct Folded {
     frozen: Option<Arc<Frozen>>,
     /// What the store holds.
     committed: Progress,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folding {
+    /// It is folded; so many bytes wait for a commit.
+    Done {
+        /// Bytes.
+        waiting_bytes: usize,
+    },
+    /// It is older than the time to live, counted from the newest event of its topic.
+    TooLate {
+        /// The newest event.
+        watermark: EventTime,
+    },
 }
 
 /// What one commit writes.
@@ -76,19 +91,26 @@ impl Shard {
         self.positions[source as usize].store(offset, Ordering::Release);
     }
 
-    /// Folds one event and moves past its offset. Returns the bytes that wait for a commit.
-    pub fn fold(&self, user: &str, offset: i64, event: &FoldEvent<'_>, anchor: Anchor) -> usize {
+    /// Folds one event and moves past the record it came in.
+    pub fn fold(&self, user: &str, event: &FoldEvent<'_>, anchor: Anchor) -> Folding {
         let mut folded = self.lock();
-        folded.active.push(user, offset, event);
-        let progress = folded.progress.of_mut(event.source);
+        let progress = *folded.progress.of(event.source);
+        if let Some(watermark) = progress.watermark.map(EventTime::from_millis)
+            && self.store.rules().is_too_late(event.at, watermark)
+        {
+            return Folding::TooLate { watermark };
+        }
+        folded.active.push(user, anchor.offset, event);
         let at = event.at.millis();
-        progress.watermark = Some(progress.watermark.map_or(at, |w| w.max(at)));
-        progress.next_offset = offset + 1;
-        progress.anchor = Some(anchor);
-        let waiting = folded.active.bytes();
+        *folded.progress.of_mut(event.source) = SourceProgress {
+            next_offset: anchor.offset + 1,
+            watermark: Some(progress.watermark.map_or(at, |w| w.max(at))),
+            anchor: Some(anchor),
+        };
+        let waiting_bytes = folded.active.bytes();
         drop(folded);
-        self.positions[event.source as usize].store(offset + 1, Ordering::Release);
-        waiting
+        self.positions[event.source as usize].store(anchor.offset + 1, Ordering::Release);
+        Folding::Done { waiting_bytes }
     }
 
     /// Moves past a record that is not folded: a dead letter, or one that is no event.
@@ -99,11 +121,6 @@ impl Shard {
         progress.anchor = Some(anchor);
         drop(folded);
         self.positions[source as usize].store(anchor.offset + 1, Ordering::Release);
-    }
-
-    /// The newest event time folded from a source.
-    pub fn watermark(&self, source: Source) -> Option<EventTime> {
-        self.lock().progress.of(source).watermark.map(EventTime::from_millis)
     }
 
     /// Events and bytes that wait for a commit.

@@ -53,6 +53,22 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether another process holds the store: it must not be touched.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Rocks { source, .. } if source.to_string().contains("lock"))
+    }
+
+    /// A short stable name, for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Rocks { .. } => "rocksdb",
+            Self::Damaged { .. } => "damaged",
+            Self::OtherIdentity { .. } => "other_identity",
+        }
+    }
+}
+
 /// Memory that all stores of a process share.
 #[derive(Clone)]
 pub struct StoreResources {

@@ -20,6 +20,8 @@ metrics_table! {
         "Events folded, by topic.";
     describe_counter DEAD_LETTERS = "driftline_dead_letters_total", Count,
         "Records refused and sent to dead letters, by topic and class.";
+    describe_counter REROUTED = "driftline_records_rerouted_total", Count,
+        "Records sent on to the partition of their user's shard, by topic.";
     describe_histogram COMMIT_SECONDS = "driftline_state_commit_seconds", Seconds,
         "Time to publish and commit what a shard folded.";
     describe_gauge PENDING_BYTES = "driftline_state_pending_bytes", Bytes,
@@ -40,6 +42,8 @@ metrics_table! {
         "Time in one component of the serving pipeline, by stage and component.";
     describe_counter STAGE_ITEMS = "driftline_pipeline_items_total", Count,
         "Items that a source put forward or a filter removed, by stage and component.";
+    describe_counter ITEMS_SERVED = "driftline_items_served_total", Count,
+        "Items served, by the source that put them forward most strongly.";
     describe_gauge GLOBAL_SESSIONS = "driftline_global_sessions", Count,
         "Sessions in the global tables.";
     describe_gauge GLOBAL_BYTES = "driftline_global_bytes", Bytes,

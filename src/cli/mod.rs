@@ -1,0 +1,151 @@
+//! The command line: one file per subcommand, each a thin shell over a room.
+
+mod config;
+mod deadletters;
+mod demo;
+mod doctor;
+mod output;
+mod recommend;
+mod replay;
+mod simulate;
+mod state;
+mod topics;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, Sources, load};
+use crate::telemetry::start_logging;
+
+/// Whatever a command ended with, for people.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+#[command(
+    name = "driftline",
+    version,
+    about = "Streaming recommender: watch and click events in through Kafka, recommendations out",
+    after_help = "Examples:
+  driftline topics apply                      make the topics
+  driftline worker                            fold events, answer requests
+  driftline recommend --user alice            ask once
+  driftline simulate --for 60s                a world of users that watch and click
+  driftline doctor                            what is wrong, and what to do
+
+Every config key can be given as --set section.key=value or DRIFTLINE_SECTION__KEY=value.",
+    propagate_version = true
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every subcommand.
+#[derive(clap::Args)]
+struct Common {
+    /// TOML file; `config/driftline.toml` documents every key
+    #[arg(long, global = true, env = "DRIFTLINE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides one config key
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Kafka's host:port,… (short for --set kafka.bootstrap=…; DRIFTLINE_BOOTSTRAP does the same)
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    bootstrap: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fold events and answer requests
+    Worker(worker::Args),
+    /// Make the topics as topics/*.yaml describe them
+    Topics(topics::Args),
+    /// Ask for recommendations once
+    Recommend(recommend::Args),
+    /// Send a public data set as events
+    Replay(replay::Args),
+    /// Let a seeded world of users watch, click and ask
+    Simulate(simulate::Args),
+    /// Look at the state of users
+    State(state::Args),
+    /// Look at refused records and send them again
+    Deadletters(deadletters::Args),
+    /// Check broker, topics, lag, state and clocks
+    Doctor(doctor::Args),
+    /// Everything in one process: topics, worker, simulated users, changing recommendations
+    Demo(demo::Args),
+    /// Show the effective configuration
+    Config(config::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("driftline: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "driftline", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = read_config(cli.common)?;
+    start_logging(&config.log.level, config.log.format)?;
+    match cli.command {
+        Command::Worker(args) => worker::run(&args, config),
+        Command::Topics(args) => topics::run(&args, &config),
+        Command::Recommend(args) => recommend::run(&args, &config),
+        Command::Replay(args) => replay::run(&args, &config),
+        Command::Simulate(args) => simulate::run(&args, &config),
+        Command::State(args) => state::run(&args, &config),
+        Command::Deadletters(args) => deadletters::run(&args, &config),
+        Command::Doctor(args) => doctor::run(&args, &config),
+        Command::Demo(args) => demo::run(&args, config),
+        Command::Config(args) => config::run(&args, &config),
+        Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn read_config(common: Common) -> Result<Config, Failure> {
+    let mut overrides = common.overrides;
+    overrides.extend(common.bootstrap.map(|b| format!("kafka.bootstrap={b}")));
+    let environment =
+        std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_")).collect();
+    Ok(load(&Sources { file: common.config, environment, overrides })?)
+}
+
+/// Reads `30s`, `5m`, `2h`, `1d`, `250ms`.
+fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err(format!("{text:?}: the unit must be ms, s, m, h or d")),
+    };
+    number
+        .parse::<f64>()
+        .ok()
+        .filter(|n| n.is_finite() && *n >= 0.0)
+        .map(|n| std::time::Duration::from_secs_f64(n * seconds))
+        .ok_or_else(|| format!("{text:?} is no duration such as 30s or 5m"))
+}

@@ -1,0 +1,228 @@
+//! Clients of the product's own topics: sends events and requests, reads replies. Used by the
+//! tools, benches and tests; the worker never uses it.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::event::{
+    Encoding, Rejection, Reply, Request, Source, UserEvent, decode_reply, encode_request,
+};
+use crate::kafka::{
+    Delivery, Headers, KafkaError, Outgoing, Position, Producer, ProducerKind, Reader,
+    TopicPartition, headers, partition_of,
+};
+use crate::runtime::{self, Stop};
+
+/// What went wrong with a client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Kafka does not answer or refuses.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The record could not be encoded.
+    #[error("encoding: {0}")]
+    Encode(#[from] Rejection),
+    /// Nobody answered.
+    #[error("no reply within {0:?}: is a worker running? `driftline doctor` looks")]
+    NoReply(Duration),
+    /// A thread could not be started.
+    #[error("starting a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Sends watch and click events.
+pub struct EventSender {
+    producer: Producer,
+    topics: [String; 2],
+    encoding: Encoding,
+}
+
+impl EventSender {
+    /// A sender of Avro events.
+    ///
+    /// # Errors
+    /// [`ClientError::Kafka`] where a property is refused.
+    pub fn new(config: &Config, kind: ProducerKind) -> Result<Self, ClientError> {
+        Ok(Self {
+            producer: Producer::new(&config.kafka.client(), kind, "driftline-events")?,
+            topics: [config.topics.watch_events(), config.topics.click_events()],
+            encoding: Encoding::AvroSingleObject,
+        })
+    }
+
+    /// Hands an event to the producer, keyed by its user.
+    ///
+    /// # Errors
+    /// [`ClientError`] where it cannot be encoded or sent.
+    pub fn send(&self, event: &UserEvent<'_>, delivery: Delivery) -> Result<(), ClientError> {
+        let value = event.encode(self.encoding)?;
+        let outgoing = Outgoing {
+            topic: self.topic(event.source()),
+            key: Some(event.user.as_bytes()),
+            value: &value,
+            ..Outgoing::default()
+        };
+        Ok(self.producer.send(&outgoing, delivery)?)
+    }
+
+    /// The topic of a source.
+    pub fn topic(&self, source: Source) -> &str {
+        &self.topics[source as usize]
+    }
+
+    /// Waits until everything sent is delivered.
+    ///
+    /// # Errors
+    /// [`ClientError::Kafka`] where `timeout` passes first.
+    pub fn flush(&self, timeout: Duration) -> Result<(), ClientError> {
+        Ok(self.producer.flush(timeout)?)
+    }
+}
+
+/// What a request asks for besides the list.
+#[derive(Clone, Debug, Default)]
+pub struct Asking {
+    /// Epoch milliseconds after which nobody waits.
+    pub deadline_ms: Option<i64>,
+    /// Positions that the answer must know.
+    pub after: Vec<(TopicPartition, i64)>,
+}
+
+/// Asks for recommendations over the request and reply topics.
+pub struct RequestClient {
+    producer: Producer,
+    topic: String,
+    reply_topic: String,
+    partitions: i32,
+    waiting: Arc<Waiting>,
+    stop: Stop,
+    reader: Option<JoinHandle<()>>,
+}
+
+type Waiting = Mutex<HashMap<[u8; 16], Sender<Reply>>>;
+
+impl RequestClient {
+    /// Connects and begins to listen on the default reply topic.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the topics do not exist or the broker does not answer.
+    pub fn connect(config: &Config) -> Result<Self, ClientError> {
+        let settings = config.kafka.client();
+        let admin = crate::kafka::Admin::new(&settings)?;
+        let topics = admin.topics()?;
+        let partitions =
+            |name: &str| topics.iter().find(|t| t.name == name).map_or(1, |t| t.partitions);
+        let reply_topic = config.topics.replies();
+        // The group names where positions would be noted; none are.
+        let reader = Reader::new(&settings, "driftline-client", "driftline-client")?;
+        for partition in 0..partitions(&reply_topic) {
+            let tp = TopicPartition { topic: reply_topic.clone(), partition };
+            let (_, end) = reader.bounds(&tp)?;
+            reader.add(&tp, Position::At(end))?;
+        }
+        let (waiting, stop) = (Arc::new(Waiting::default()), Stop::default());
+        let (heard, ended) = (Arc::clone(&waiting), stop.clone());
+        let thread = runtime::spawn("replies", move || listen(&reader, &heard, &ended))?;
+        Ok(Self {
+            producer: Producer::new(&settings, ProducerKind::LowLatency, "driftline-client")?,
+            topic: config.topics.requests(),
+            partitions: partitions(&config.topics.requests()),
+            reply_topic,
+            waiting,
+            stop,
+            reader: Some(thread),
+        })
+    }
+
+    /// Sends a request; the reply comes through the receiver.
+    ///
+    /// # Errors
+    /// [`ClientError`] where it cannot be encoded or sent.
+    pub fn send(&self, request: &Request, asking: &Asking) -> Result<Receiver<Reply>, ClientError> {
+        let value = encode_request(request, Encoding::AvroSingleObject)?;
+        let correlation = *uuid::Uuid::new_v4().as_bytes();
+        let (answer, reply) = channel();
+        self.waiting().insert(correlation, answer);
+        let mut all: Headers = vec![
+            (headers::CORRELATION_ID.into(), Some(correlation.to_vec())),
+            (headers::REPLY_TOPIC.into(), Some(self.reply_topic.clone().into_bytes())),
+        ];
+        if let Some(deadline) = asking.deadline_ms {
+            all.push((headers::DEADLINE.into(), Some(deadline.to_string().into_bytes())));
+        }
+        if !asking.after.is_empty() {
+            let positions: Vec<String> =
+                asking.after.iter().map(|(tp, offset)| format!("{tp}@{offset}")).collect();
+            all.push((headers::AFTER.into(), Some(positions.join(",").into_bytes())));
+        }
+        let outgoing = Outgoing {
+            topic: &self.topic,
+            key: Some(request.user.as_str().as_bytes()),
+            value: &value,
+            headers: all,
+            ..Outgoing::default()
+        };
+        self.producer.send(&outgoing, Delivery::Ignored)?;
+        Ok(reply)
+    }
+
+    /// Sends a request and waits for its reply.
+    ///
+    /// # Errors
+    /// [`ClientError::NoReply`] where none comes in time.
+    pub fn ask(
+        &self,
+        request: &Request,
+        asking: &Asking,
+        timeout: Duration,
+    ) -> Result<Reply, ClientError> {
+        let reply = self.send(request, asking)?;
+        reply.recv_timeout(timeout).map_err(|e| match e {
+            RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected => {
+                ClientError::NoReply(timeout)
+            }
+        })
+    }
+
+    /// The shard that a user's events and requests go to.
+    pub fn shard_of(&self, user: &str) -> i32 {
+        partition_of(user.as_bytes(), self.partitions)
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 16], Sender<Reply>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for RequestClient {
+    fn drop(&mut self) {
+        self.stop.request();
+        if let Some(Err(error)) = self.reader.take().map(runtime::join) {
+            tracing::warn!(error, "reading replies");
+        }
+    }
+}
+
+fn listen(reader: &Reader, waiting: &Waiting, stop: &Stop) {
+    while !stop.is_requested() {
+        if let Some(record) = reader.poll(Duration::from_millis(50)) {
+            let id = record
+                .header(headers::CORRELATION_ID)
+                .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+            let asked = id.and_then(|id| {
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+            });
+            // Replies to others share the topic.
+            if let Some(asked) = asked {
+                match decode_reply(record.value()) {
+                    Ok(reply) => drop(asked.send(reply)),
+                    Err(error) => tracing::warn!(%error, "an unreadable reply"),
+                }
+            }
+        }
+    }
+}

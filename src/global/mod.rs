@@ -1,0 +1,114 @@
+//! Tables that every worker holds whole: session neighbours and trending, over all users.
+//!
+//! Enters: interactions, as every user shard publishes them. Leaves: candidates. Like a
+//! GlobalKTable of Kafka Streams, but of bounded memory: warmed from the topic's tail, the
+//! oldest sessions go first. Tables that read the same interactions rank alike, in whatever
+//! order they came. Never reads user state, never a clock.
+
+mod interner;
+mod neighbours;
+mod replay_guard;
+mod trending;
+
+pub use interner::{ItemHandle, Items};
+pub use neighbours::{Neighbour, NeighboursConfig, Scratch, SessionNeighbours};
+pub use trending::{HalfLives, Trending};
+
+use crate::event::{Interaction, Interactions, Source};
+use crate::time::EventTime;
+use replay_guard::ReplayGuard;
+
+/// What is watched for less than this part, its length being known, was not liked enough to say
+/// anything about what goes together.
+pub const POSITIVE_FRACTION: f32 = 0.1;
+
+/// All global tables of a process.
+pub struct GlobalTables {
+    items: Items,
+    neighbours: SessionNeighbours,
+    trending: Trending,
+    guard: ReplayGuard,
+    watermark: EventTime,
+}
+
+impl GlobalTables {
+    /// Empty tables.
+    pub fn new(neighbours: NeighboursConfig, half_lives: HalfLives) -> Self {
+        Self {
+            items: Items::default(),
+            neighbours: SessionNeighbours::new(neighbours),
+            trending: Trending::new(half_lives),
+            guard: ReplayGuard::default(),
+            watermark: EventTime::default(),
+        }
+    }
+
+    /// Learns a record of `interactions` that was read from `partition`. Returns how many of its
+    /// interactions were new.
+    pub fn learn(&mut self, partition: i32, batch: &Interactions<'_>) -> usize {
+        let mut new = 0;
+        for one in &batch.interactions {
+            if self.guard.is_new(partition, batch.shard, one) {
+                self.learn_one(one);
+                new += 1;
+            }
+        }
+        new
+    }
+
+    /// Learns one interaction that is known to be new.
+    pub fn learn_one(&mut self, one: &Interaction<'_>) {
+        let at = EventTime::from_millis(one.event_time);
+        self.watermark = self.watermark.max(at);
+        let weight = weight_of(one);
+        if weight == 0 {
+            return;
+        }
+        let item = self.items.handle(one.item);
+        self.neighbours.observe(one.session as u64, item, at, one.event as u64);
+        self.trending.observe(one.surface, item, at, weight);
+    }
+
+    /// Names of items.
+    pub fn items(&self) -> &Items {
+        &self.items
+    }
+
+    /// Session neighbours.
+    pub fn neighbours(&self) -> &SessionNeighbours {
+        &self.neighbours
+    }
+
+    /// Trending items.
+    pub fn trending(&self) -> &Trending {
+        &self.trending
+    }
+
+    /// Brings the trending lists up to date. Ranking all items costs too much to do it per
+    /// request, so the owner calls this about once a second.
+    pub fn refresh(&mut self) {
+        self.trending.refresh();
+    }
+
+    /// The newest event time learnt.
+    pub fn watermark(&self) -> EventTime {
+        self.watermark
+    }
+
+    /// Memory held, in bytes, estimated.
+    pub fn bytes(&self) -> usize {
+        self.items.bytes() + self.neighbours.sessions() * 200 + self.trending.bytes() + self.guard.bytes()
+    }
+}
+
+/// How much an interaction says for its item: a long watch counts double, a skip nothing.
+fn weight_of(one: &Interaction<'_>) -> u32 {
+    match one.source {
+        Source::Click => 1,
+        // A fraction of exactly 0 is a watch of unknown length.
+        Source::Watch if one.fraction == 0.0 => 1,
+        Source::Watch if one.fraction < POSITIVE_FRACTION => 0,
+        Source::Watch if one.fraction < 0.5 => 1,
+        Source::Watch => 2,
+    }
+}

@@ -1,0 +1,338 @@
+//! Asking the sessions held.
+//!
+//! Enters: the items of a session. Leaves: ranked candidates, each with its reason. Must never
+//! change what is held, nor rank by the order of memory: slots and places differ between
+//! workers, and with them the order in which neighbours come up.
+
+use std::cmp::Ordering;
+
+use super::SessionNeighbours;
+use crate::global::ItemHandle;
+use crate::time::{DAY_MS, EventTime};
+
+/// One vote in the integer units that votes are summed in. If it were larger, the sum of a
+/// query could leave 64 bits; if smaller, faint votes would round to nothing.
+const VOTE_UNIT: f32 = (1_u64 << 32) as f32;
+
+/// A candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbour {
+    /// The item.
+    pub item: ItemHandle,
+    /// Comparable within one answer only: the item with the most votes gets 1 for them.
+    pub score: f32,
+    /// The item of the query that contributed most to the score.
+    pub because: ItemHandle,
+}
+
+impl SessionNeighbours {
+    /// The best `limit` candidates for a session, `query` being its items, oldest first, at the
+    /// time `at`. Items of the query are among them, where a return to them is likely: the
+    /// caller drops what should not be shown twice. `exclude_session` is the user's own, which
+    /// must not vote for itself.
+    pub fn recommend(
+        &self,
+        query: &[ItemHandle],
+        at: EventTime,
+        exclude_session: Option<u64>,
+        limit: usize,
+        scratch: &mut Scratch,
+    ) -> Vec<Neighbour> {
+        let own = exclude_session.and_then(|key| self.slot_of.get(&key).copied());
+        scratch.fit(self);
+        self.ask(query, scratch);
+        self.gather(own, scratch);
+        self.keep_nearest(at, scratch);
+        self.vote(scratch);
+        self.hop(at, own, scratch);
+        let steps = self.step(own, scratch);
+        self.rank(steps, limit, scratch);
+        let candidates = scratch.ranked.iter().map(|one| Neighbour {
+            item: one.handle,
+            score: one.score,
+            because: self.items[scratch.asked[one.asked].item as usize].handle,
+        });
+        let candidates = candidates.collect();
+        scratch.clear();
+        candidates
+    }
+
+    /// Notes the query's items that are held, newest first, each once.
+    fn ask(&self, query: &[ItemHandle], scratch: &mut Scratch) {
+        for (distance, item) in query.iter().rev().take(self.config.query_items).enumerate() {
+            let Some(&item) = self.place_of.get(item) else { continue };
+            if !scratch.asked.iter().any(|asked| asked.item == item) {
+                scratch.asked.push(Asked { item, distance });
+            }
+        }
+    }
+
+    /// Finds the sessions that share items with the query, and how much.
+    fn gather(&self, own: Option<u32>, scratch: &mut Scratch) {
+        for asked in 0..scratch.asked.len() {
+            let Asked { item, distance } = scratch.asked[asked];
+            let item = &self.items[item as usize];
+            let rarity = (1.0 + self.sessions() as f32 / item.sessions as f32).ln();
+            let weight =
+                decay(distance, self.config.lambda_pos) * rarity.powf(self.config.idf_power);
+            for mention in item.recent.iter().filter(|mention| Some(mention.slot) != own) {
+                scratch.near(mention.slot, asked).score += weight;
+            }
+        }
+    }
+
+    /// Scores those sessions and keeps the best.
+    fn keep_nearest(&self, at: EventTime, scratch: &mut Scratch) {
+        for near in &mut scratch.near {
+            scratch.near_of[near.slot as usize] = 0;
+            near.score *= self.standing(near.slot, at);
+        }
+        let wanted = self.config.neighbours;
+        if scratch.near.len() > wanted {
+            let key = |near: &Near| self.sessions[near.slot as usize].key;
+            scratch.near.select_nth_unstable_by(wanted, |a, b| {
+                b.score.total_cmp(&a.score).then_with(|| key(a).cmp(&key(b)))
+            });
+            scratch.near.truncate(wanted);
+        }
+    }
+
+    /// What a session's voice is worth, whatever the query.
+    fn standing(&self, slot: u32, at: EventTime) -> f32 {
+        let session = &self.sessions[slot as usize];
+        let days = at.since(session.last()).max(0) as f32 / DAY_MS as f32;
+        let size = (session.clicks.len() as f32).powf(-self.config.size_power);
+        size * (-days / self.config.lambda_time_days).exp()
+    }
+
+    /// Lets the neighbours vote, each from where it meets the newest item that it shares.
+    fn vote(&self, scratch: &mut Scratch) {
+        for near in 0..scratch.near.len() {
+            let Near { slot, asked, score } = scratch.near[near];
+            self.vote_around(scratch.asked[asked].item, slot, score, asked, scratch);
+        }
+    }
+
+    /// Adds a session's votes for all that it did around its last click on `item`.
+    fn vote_around(&self, item: u32, slot: u32, voice: f32, asked: usize, scratch: &mut Scratch) {
+        let session = &self.sessions[slot as usize];
+        let Some(middle) = session.newest(item) else { return };
+        for (place, click) in session.clicks.iter().enumerate() {
+            let side = match place.cmp(&middle) {
+                Ordering::Less => self.config.before_match,
+                Ordering::Equal => continue,
+                Ordering::Greater => 1.0,
+            };
+            let vote = voice * side * self.fade[place.abs_diff(middle)];
+            *scratch.votes_for(click.item, asked) += (vote * VOTE_UNIT) as u64;
+        }
+    }
+
+    /// The second hop: the best candidates so far vote as if they had been asked for.
+    fn hop(&self, at: EventTime, own: Option<u32>, scratch: &mut Scratch) {
+        let config = &self.config;
+        for row in 0..scratch.rows.len() {
+            let item = scratch.rows[row].item;
+            if scratch.asked.iter().any(|asked| asked.item == item) {
+                continue;
+            }
+            let votes = scratch.votes_of(row);
+            let (asked, _) = largest(votes.iter().copied());
+            let handle = self.items[item as usize].handle;
+            let (votes, place) = (votes.iter().sum(), item);
+            scratch.hops.push(Hop { votes, handle, place, asked });
+        }
+        if scratch.hops.len() > config.hop_items {
+            scratch.hops.select_nth_unstable_by(config.hop_items, |a, b| {
+                b.votes.cmp(&a.votes).then_with(|| a.handle.cmp(&b.handle))
+            });
+            scratch.hops.truncate(config.hop_items);
+        }
+        for hop in 0..scratch.hops.len() {
+            let Hop { votes, place, asked, .. } = scratch.hops[hop];
+            let recent = &self.items[place as usize].recent;
+            let voices = recent.len().min(config.hop_sessions);
+            let share = (voices as f32).powf(-config.hop_norm);
+            let weight = config.hop_weight * share * (votes as f32 / VOTE_UNIT);
+            let newest = recent.iter().rev().take(voices);
+            for mention in newest.filter(|mention| Some(mention.slot) != own) {
+                let voice = weight * self.standing(mention.slot, at);
+                self.vote_around(place, mention.slot, voice, asked, scratch);
+            }
+        }
+    }
+
+    /// Counts what came right after the query's last item. Returns the sum of the counts.
+    fn step(&self, own: Option<u32>, scratch: &mut Scratch) -> u32 {
+        let Some(&Asked { item: last, distance: 0 }) = scratch.asked.first() else { return 0 };
+        let recent = &self.items[last as usize].recent;
+        let mut steps = 0;
+        for mention in recent.iter().filter(|mention| Some(mention.slot) != own) {
+            for pair in self.sessions[mention.slot as usize].clicks.windows(2) {
+                if pair[0].item == last {
+                    steps += 1;
+                    let row = scratch.row(pair[1].item);
+                    scratch.rows[row].steps += 1;
+                }
+            }
+        }
+        steps
+    }
+
+    /// Scores all candidates and keeps the best in order. A score is the sum, in the order of
+    /// the query, of what each of its items contributed.
+    fn rank(&self, steps: u32, limit: usize, scratch: &mut Scratch) {
+        let config = &self.config;
+        if config.repeat_weight > 0.0 {
+            for asked in 0..scratch.asked.len() {
+                scratch.row(scratch.asked[asked].item);
+            }
+        }
+        let totals = (0..scratch.rows.len()).map(|row| scratch.votes_of(row).iter().sum());
+        let most = totals.max().unwrap_or(0).max(1) as f32;
+        let step_weight = config.transitions_weight / (steps as f32 + config.transitions_prior);
+        for (row, candidate) in scratch.rows.iter().enumerate() {
+            let asked = scratch.asked.iter().zip(scratch.votes_of(row)).enumerate();
+            let parts = asked.map(|(place, (asked, votes))| {
+                let mut part = *votes as f32 / most;
+                if place == 0 && candidate.steps > 0 {
+                    part += step_weight * candidate.steps as f32;
+                }
+                if asked.item == candidate.item {
+                    part += config.repeat_weight * decay(asked.distance, config.repeat_lambda);
+                }
+                part
+            });
+            let score = parts.clone().sum();
+            let (asked, _) = largest(parts);
+            let handle = self.items[candidate.item as usize].handle;
+            scratch.ranked.push(Ranked { score, handle, asked });
+        }
+        let order = |a: &Ranked, b: &Ranked| {
+            b.score.total_cmp(&a.score).then_with(|| a.handle.cmp(&b.handle))
+        };
+        if scratch.ranked.len() > limit {
+            scratch.ranked.select_nth_unstable_by(limit, order);
+            scratch.ranked.truncate(limit);
+        }
+        scratch.ranked.sort_unstable_by(order);
+    }
+}
+
+/// What is left of a weight at a distance.
+pub(super) fn decay(distance: usize, lambda: f32) -> f32 {
+    (-(distance as f32) / lambda).exp()
+}
+
+/// The first of the largest values, with its place.
+fn largest<T: PartialOrd + Copy + Default>(values: impl Iterator<Item = T>) -> (usize, T) {
+    let mut best = (0, T::default());
+    for (place, value) in values.enumerate() {
+        if value > best.1 {
+            best = (place, value);
+        }
+    }
+    best
+}
+
+/// An item of the query; `distance` is counted in clicks from its end.
+#[derive(Clone, Copy)]
+struct Asked {
+    item: u32,
+    distance: usize,
+}
+
+/// A session near the query; `asked` is the newest item of the query that it shares.
+#[derive(Clone, Copy)]
+struct Near {
+    score: f32,
+    slot: u32,
+    asked: usize,
+}
+
+/// A candidate while votes are counted.
+struct Row {
+    item: u32,
+    steps: u32,
+}
+
+/// A candidate that votes in the second hop, for the item of the query that it came from.
+#[derive(Clone, Copy)]
+struct Hop {
+    votes: u64,
+    handle: ItemHandle,
+    place: u32,
+    asked: usize,
+}
+
+/// A candidate with its score and the item of the query that contributed most.
+struct Ranked {
+    score: f32,
+    handle: ItemHandle,
+    asked: usize,
+}
+
+/// Buffers of a query, kept between queries so that none has to allocate. Between queries all
+/// lists are empty and all of `near_of` and `row_of` is 0.
+#[derive(Default)]
+pub struct Scratch {
+    asked: Vec<Asked>,
+    near: Vec<Near>,
+    /// By slot: 1 + place in `near`.
+    near_of: Vec<u32>,
+    rows: Vec<Row>,
+    /// By item: 1 + place in `rows`.
+    row_of: Vec<u32>,
+    /// By row, then item of the query.
+    votes: Vec<u64>,
+    hops: Vec<Hop>,
+    ranked: Vec<Ranked>,
+}
+
+impl Scratch {
+    fn fit(&mut self, held: &SessionNeighbours) {
+        self.near_of.resize(held.sessions.len().max(self.near_of.len()), 0);
+        self.row_of.resize(held.items.len().max(self.row_of.len()), 0);
+    }
+
+    fn near(&mut self, slot: u32, asked: usize) -> &mut Near {
+        let place = &mut self.near_of[slot as usize];
+        if *place == 0 {
+            self.near.push(Near { score: 0.0, slot, asked });
+            *place = self.near.len() as u32;
+        }
+        &mut self.near[*place as usize - 1]
+    }
+
+    fn row(&mut self, item: u32) -> usize {
+        let place = &mut self.row_of[item as usize];
+        if *place == 0 {
+            self.rows.push(Row { item, steps: 0 });
+            self.votes.resize(self.rows.len() * self.asked.len(), 0);
+            *place = self.rows.len() as u32;
+        }
+        *place as usize - 1
+    }
+
+    fn votes_for(&mut self, item: u32, asked: usize) -> &mut u64 {
+        let row = self.row(item);
+        &mut self.votes[row * self.asked.len() + asked]
+    }
+
+    fn votes_of(&self, row: usize) -> &[u64] {
+        let width = self.asked.len();
+        &self.votes[row * width..][..width]
+    }
+
+    fn clear(&mut self) {
+        for row in &self.rows {
+            self.row_of[row.item as usize] = 0;
+        }
+        self.asked.clear();
+        self.near.clear();
+        self.rows.clear();
+        self.votes.clear();
+        self.hops.clear();
+        self.ranked.clear();
+    }
+}

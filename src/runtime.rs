@@ -1,0 +1,60 @@
+//! Threads that stop when told and are never forgotten.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A request to stop, shared by everything that must hear it.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<StopState>);
+
+#[derive(Default)]
+struct StopState {
+    requested: AtomicBool,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// Asks everything to stop.
+    pub fn request(&self) {
+        self.0.requested.store(true, Ordering::Release);
+        let _held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.changed.notify_all();
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.0.requested.load(Ordering::Acquire)
+    }
+
+    /// Sleeps, but not past a request to stop. Returns whether there was one.
+    pub fn sleep(&self, time: Duration) -> bool {
+        let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_requested() {
+            drop(self.0.changed.wait_timeout(held, time));
+        }
+        self.is_requested()
+    }
+}
+
+/// Starts a named thread.
+///
+/// # Errors
+/// Where the system has no more threads.
+pub fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(body)
+}
+
+/// Waits for a thread's end.
+///
+/// # Errors
+/// Where it panicked.
+pub fn join(handle: JoinHandle<()>) -> Result<(), String> {
+    let name = handle.thread().name().unwrap_or("a thread").to_owned();
+    handle.join().map_err(|_| format!("{name} panicked"))
+}

@@ -1,0 +1,34 @@
+//! Request → ranked list. Sources, hydrators, filters, a scorer, a selector and side effects are
+//! small components; [`Pipeline`] owns the loop and the telemetry.
+//!
+//! Enters: a request, the user's state, the global tables. Leaves: an [`Outcome`]. Never writes
+//! state. The same request over the same state with the same seed gives the same list.
+
+mod filters;
+mod hydrators;
+mod pipeline;
+mod query;
+mod scorers;
+mod selectors;
+mod side_effects;
+mod sources;
+
+pub use pipeline::{Outcome, Pipeline, Scored};
+pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, World};
+
+/// What ranks until a model has been trained.
+pub const UNTRAINED: &str = "untrained";
+
+/// The pipeline that needs no trained model. A component is one file and one line here.
+pub fn untrained() -> Pipeline {
+    Pipeline::new()
+        .hydrator(hydrators::History)
+        .source(sources::Neighbours)
+        .source(sources::Trending)
+        .source(sources::Unfinished)
+        .filter(filters::Excluded)
+        .filter(filters::Seen)
+        .scorer(scorers::Blend)
+        .selector(selectors::Top)
+        .side_effect(side_effects::CountServed)
+}

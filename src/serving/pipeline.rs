@@ -1,0 +1,278 @@
+//! The framework: runs the components in order and measures each.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::query::{Candidate, Contribution, Query, SourceKind};
+use crate::event::{Degradation, Reason, RecommendedItem};
+use crate::ids::stable_hash;
+use crate::telemetry::names;
+
+/// Adds to a query what later components need.
+pub trait Hydrator: Send + Sync {
+    /// For metrics.
+    fn name(&self) -> &'static str;
+    /// Fills parts of the query.
+    fn hydrate(&self, query: &mut Query<'_>);
+}
+
+/// Puts items forward.
+pub trait CandidateSource: Send + Sync {
+    /// Which one.
+    fn kind(&self) -> SourceKind;
+    /// The items, best first.
+    ///
+    /// # Errors
+    /// Why it could not contribute: the reply says so.
+    fn candidates(&self, query: &Query<'_>) -> Result<Vec<Proposal>, String>;
+}
+
+/// An item that a source puts forward.
+pub struct Proposal {
+    /// The item.
+    pub item: Arc<str>,
+    /// The source's own score.
+    pub score: f32,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Removes items.
+pub trait Filter: Send + Sync {
+    /// For metrics.
+    fn name(&self) -> &'static str;
+    /// Whether the item may stay.
+    fn keep(&self, query: &Query<'_>, candidate: &Candidate) -> bool;
+}
+
+/// Gives every candidate its score.
+pub trait Scorer: Send + Sync {
+    /// For metrics.
+    fn name(&self) -> &'static str;
+    /// Sets `score`.
+    fn score(&self, query: &Query<'_>, candidates: &mut [Candidate]);
+}
+
+/// A candidate at its place in the list.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// The candidate.
+    pub candidate: Candidate,
+    /// Probability with which it was placed here.
+    pub propensity: f64,
+}
+
+/// Makes the list.
+pub trait Selector: Send + Sync {
+    /// For metrics.
+    fn name(&self) -> &'static str;
+    /// The list, best first, of at most `query.request.count`.
+    fn select(&self, query: &Query<'_>, candidates: Vec<Candidate>) -> Vec<Scored>;
+}
+
+/// Something that happens with a list once it is made.
+pub trait SideEffect: Send + Sync {
+    /// For metrics.
+    fn name(&self) -> &'static str;
+    /// Looks at the list; cannot change it.
+    fn after(&self, query: &Query<'_>, list: &[Scored]);
+}
+
+/// A list and what was missing from it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Best first.
+    pub items: Vec<RecommendedItem>,
+    /// What could not contribute.
+    pub degraded: Vec<Degradation>,
+}
+
+struct Measured<T: ?Sized> {
+    seconds: Histogram,
+    items: Counter,
+    name: &'static str,
+    component: Box<T>,
+}
+
+impl<T: ?Sized> Measured<T> {
+    fn new(stage: &'static str, name: &'static str, component: Box<T>) -> Self {
+        let labels = [("stage", stage), ("component", name)];
+        Self {
+            seconds: histogram!(names::STAGE_SECONDS, &labels),
+            items: counter!(names::STAGE_ITEMS, &labels),
+            name,
+            component,
+        }
+    }
+
+    fn run<R>(&self, work: impl FnOnce(&T) -> R) -> R {
+        let _span = tracing::trace_span!("component", name = self.name).entered();
+        let begun = Instant::now();
+        let result = work(&self.component);
+        self.seconds.record(begun.elapsed());
+        result
+    }
+}
+
+/// The stages in order.
+#[derive(Default)]
+pub struct Pipeline {
+    hydrators: Vec<Measured<dyn Hydrator>>,
+    sources: Vec<Measured<dyn CandidateSource>>,
+    filters: Vec<Measured<dyn Filter>>,
+    scorers: Vec<Measured<dyn Scorer>>,
+    selectors: Vec<Measured<dyn Selector>>,
+    side_effects: Vec<Measured<dyn SideEffect>>,
+}
+
+impl Pipeline {
+    /// A pipeline without components.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a hydrator.
+    pub fn hydrator(mut self, component: impl Hydrator + 'static) -> Self {
+        self.hydrators.push(Measured::new("hydrator", component.name(), Box::new(component)));
+        self
+    }
+
+    /// Adds a source.
+    pub fn source(mut self, component: impl CandidateSource + 'static) -> Self {
+        let name = component.kind().name();
+        self.sources.push(Measured::new("source", name, Box::new(component)));
+        self
+    }
+
+    /// Adds a filter.
+    pub fn filter(mut self, component: impl Filter + 'static) -> Self {
+        self.filters.push(Measured::new("filter", component.name(), Box::new(component)));
+        self
+    }
+
+    /// Adds a scorer; each sees the scores of those before it.
+    pub fn scorer(mut self, component: impl Scorer + 'static) -> Self {
+        self.scorers.push(Measured::new("scorer", component.name(), Box::new(component)));
+        self
+    }
+
+    /// Sets the selector.
+    pub fn selector(mut self, component: impl Selector + 'static) -> Self {
+        self.selectors = vec![Measured::new("selector", component.name(), Box::new(component))];
+        self
+    }
+
+    /// Adds a side effect.
+    pub fn side_effect(mut self, component: impl SideEffect + 'static) -> Self {
+        self.side_effects.push(Measured::new("side_effect", component.name(), Box::new(component)));
+        self
+    }
+
+    /// Answers one query: the whole of serving, in order.
+    pub fn run(&self, mut query: Query<'_>) -> Outcome {
+        self.hydrate(&mut query);
+        let mut candidates = self.gather(&mut query);
+        self.filter_out(&query, &mut candidates);
+        self.score(&query, &mut candidates);
+        let list = self.select(&query, candidates);
+        self.take_effect(&query, &list);
+        finish(query, list)
+    }
+
+    fn hydrate(&self, query: &mut Query<'_>) {
+        for hydrator in &self.hydrators {
+            hydrator.run(|h| h.hydrate(query));
+        }
+    }
+
+    fn gather(&self, query: &mut Query<'_>) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+        for source in &self.sources {
+            let kind = source.component.kind();
+            let proposals = match source.run(|s| s.candidates(query)) {
+                Ok(proposals) => proposals,
+                Err(reason) => {
+                    query.degrade(kind.name(), reason);
+                    continue;
+                }
+            };
+            source.items.increment(proposals.len() as u64);
+            for (rank, proposal) in proposals.into_iter().enumerate() {
+                let place = match places.entry(proposal.item) {
+                    Entry::Occupied(found) => *found.get(),
+                    Entry::Vacant(free) => {
+                        let item = Arc::clone(free.key());
+                        let hash = stable_hash(item.as_bytes());
+                        let contributions = Vec::with_capacity(2);
+                        candidates.push(Candidate { item, hash, contributions, score: 0.0 });
+                        *free.insert(candidates.len() - 1)
+                    }
+                };
+                candidates[place].contributions.push(Contribution {
+                    source: kind,
+                    score: proposal.score,
+                    rank,
+                    reason: proposal.reason,
+                });
+            }
+        }
+        candidates
+    }
+
+    fn filter_out(&self, query: &Query<'_>, candidates: &mut Vec<Candidate>) {
+        for filter in &self.filters {
+            let before = candidates.len();
+            filter.run(|f| candidates.retain(|c| f.keep(query, c)));
+            filter.items.increment((before - candidates.len()) as u64);
+        }
+    }
+
+    fn score(&self, query: &Query<'_>, candidates: &mut [Candidate]) {
+        for scorer in &self.scorers {
+            scorer.run(|s| s.score(query, candidates));
+        }
+    }
+
+    fn select(&self, query: &Query<'_>, candidates: Vec<Candidate>) -> Vec<Scored> {
+        match self.selectors.first() {
+            Some(selector) => {
+                let list = selector.run(|s| s.select(query, candidates));
+                selector.items.increment(list.len() as u64);
+                list
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn take_effect(&self, query: &Query<'_>, list: &[Scored]) {
+        for effect in &self.side_effects {
+            effect.run(|e| e.after(query, list));
+        }
+    }
+}
+
+fn finish(mut query: Query<'_>, list: Vec<Scored>) -> Outcome {
+    if list.len() < query.request.count {
+        let reason = format!("{} of {} items: no more fit", list.len(), query.request.count);
+        query.degrade("count", reason);
+    }
+    let items = list.into_iter().map(|scored| reply_item(scored.candidate, scored.propensity));
+    Outcome { items: items.collect(), degraded: query.degraded }
+}
+
+fn reply_item(candidate: Candidate, propensity: f64) -> RecommendedItem {
+    // The scorer has put the strongest contribution first.
+    let source = candidate.contributions.first().map_or("", |c| c.source.name());
+    RecommendedItem {
+        item: candidate.item.to_string(),
+        score: candidate.score,
+        source: source.into(),
+        propensity,
+        reasons: candidate.contributions.into_iter().map(|c| c.reason).collect(),
+    }
+}

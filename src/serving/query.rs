@@ -1,0 +1,129 @@
+//! What flows through the pipeline.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::event::{Degradation, Reason, Request, Source};
+use crate::feature::UserState;
+use crate::global::GlobalTables;
+use crate::ids::stable_hash;
+use crate::time::EventTime;
+
+/// What a request is answered from.
+pub struct World<'a> {
+    /// The user's state; empty for a user never seen, or where it is missing.
+    pub user: &'a UserState<'a>,
+    /// Tables over all users.
+    pub global: &'a GlobalTables,
+}
+
+/// A request on its way through the pipeline.
+pub struct Query<'a> {
+    /// What was asked.
+    pub request: &'a Request,
+    /// What it is answered from.
+    pub world: World<'a>,
+    /// Decides what the state leaves open: the order of equals.
+    pub seed: u64,
+    /// The user's history, oldest first. Filled by a hydrator.
+    pub history: Vec<HistoryItem<'a>>,
+    /// Hashes of the items of the history. Filled by a hydrator.
+    pub known: HashSet<u64>,
+    /// What could not contribute.
+    pub degraded: Vec<Degradation>,
+}
+
+/// One event of the user's history.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryItem<'a> {
+    /// The item.
+    pub item: &'a str,
+    /// When.
+    pub at: EventTime,
+    /// Watched or clicked.
+    pub source: Source,
+    /// Watched part of the duration; 0 for a click and where not known.
+    pub fraction: f32,
+    /// Seconds; 0 where not known.
+    pub duration_s: u32,
+    /// The session's key.
+    pub session: u64,
+}
+
+impl<'a> Query<'a> {
+    /// A query at the pipeline's entrance.
+    pub fn new(request: &'a Request, world: World<'a>) -> Self {
+        let seed = match request.seed {
+            Some(seed) => seed as u64,
+            None => stable_hash(request.request_id.as_bytes()),
+        };
+        Self {
+            request,
+            world,
+            seed,
+            history: Vec::new(),
+            known: HashSet::new(),
+            degraded: Vec::new(),
+        }
+    }
+
+    /// Says that a part could not contribute.
+    pub fn degrade(&mut self, part: &str, reason: impl Into<String>) {
+        self.degraded.push(Degradation { part: part.into(), reason: reason.into() });
+    }
+}
+
+/// The sources, for weights and reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// Sessions like this one.
+    Neighbours,
+    /// What many watch.
+    Trending,
+    /// The user's own unfinished watches.
+    Unfinished,
+}
+
+impl SourceKind {
+    /// As replies and metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SourceKind::Neighbours => "neighbours",
+            SourceKind::Trending => "trending",
+            SourceKind::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// What one source says for one item.
+#[derive(Clone, Debug)]
+pub struct Contribution {
+    /// Who says it.
+    pub source: SourceKind,
+    /// The source's own score.
+    pub score: f32,
+    /// From 0, within the source.
+    pub rank: usize,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// An item that may be recommended.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The item.
+    pub item: Arc<str>,
+    /// XXH3-64 of the item.
+    pub hash: u64,
+    /// In the order of the sources.
+    pub contributions: Vec<Contribution>,
+    /// What it is ranked by; 0 until scored.
+    pub score: f64,
+}
+
+impl Candidate {
+    /// Whether a source put it forward.
+    pub fn is_from(&self, source: SourceKind) -> bool {
+        self.contributions.iter().any(|c| c.source == source)
+    }
+}

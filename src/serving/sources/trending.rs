@@ -1,0 +1,55 @@
+//! Trending: what many people watch now, on this surface and over all.
+
+use std::collections::HashSet;
+
+use crate::event::Reason;
+use crate::serving::pipeline::{CandidateSource, Proposal};
+use crate::serving::query::{Query, SourceKind};
+
+/// Items put forward beyond the number asked for, for filters to take from.
+const SPARE: usize = 200;
+
+/// See the module.
+pub struct Trending;
+
+impl CandidateSource for Trending {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Trending
+    }
+
+    fn candidates(&self, query: &Query<'_>) -> Result<Vec<Proposal>, String> {
+        let global = query.world.global;
+        let surface = query.request.surface.as_str();
+        let limit = query.request.count + SPARE;
+        let mut proposals = Vec::with_capacity(limit);
+        let mut there = HashSet::with_capacity(limit);
+        let mut least = 1.0;
+        for place in if surface.is_empty() { vec![""] } else { vec![surface, ""] } {
+            let top = global.trending().top(place);
+            let best = top.first().map_or(1.0, |t| t.1).max(f32::MIN_POSITIVE);
+            // Each list is scaled to its best. What is trending elsewhere comes after what is
+            // trending here: it only fills up.
+            let scale = least / best;
+            for &(item, score) in top.iter() {
+                if proposals.len() == limit {
+                    break;
+                }
+                if there.insert(item) {
+                    least = score * scale;
+                    let name = global.items().name(item).clone();
+                    proposals.push(Proposal { item: name, score: least, reason: reason(place) });
+                }
+            }
+        }
+        if proposals.is_empty() {
+            return Err("nothing has been watched yet".into());
+        }
+        Ok(proposals)
+    }
+}
+
+fn reason(surface: &str) -> Reason {
+    let text =
+        if surface.is_empty() { "Trending".into() } else { format!("Trending on {surface}") };
+    Reason { kind: "trending".into(), item: None, text }
+}

@@ -1,0 +1,187 @@
+//! Commits what was folded: interactions out, then state and offsets in one batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use metrics::{Histogram, histogram};
+
+use super::Context;
+use super::shards::OwnedShard;
+use crate::event::{Interaction, Interactions};
+use crate::ids::stable_hash;
+use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
+use crate::state::{Frozen, PendingEvent};
+use crate::telemetry::names;
+
+/// Interactions in one record at most: about 50 KB, far below a broker's limit for a record.
+const RECORD_INTERACTIONS: usize = 1_000;
+
+/// How long deliveries may take before the worker gives up and starts over from its last commit.
+/// Longer than the producer's own limit, which reports first.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(150);
+
+/// Publishes and commits, on the thread that calls.
+pub struct Committer {
+    producer: Arc<Producer>,
+    /// Dead letters and rerouted records of this ingest thread.
+    tracker: Arc<Tracker>,
+    topic: String,
+    partitions: i32,
+    seconds: Histogram,
+}
+
+impl Committer {
+    pub fn new(context: &Context, producer: Arc<Producer>, tracker: Arc<Tracker>) -> Self {
+        Self {
+            producer,
+            tracker,
+            topic: context.config.topics.interactions(),
+            partitions: context.interaction_partitions,
+            seconds: histogram!(names::COMMIT_SECONDS),
+        }
+    }
+
+    /// Commits everything that the shards have folded so far.
+    ///
+    /// # Errors
+    /// Where a delivery or a write failed. Nothing is lost: the log is read again from the last
+    /// commit.
+    pub fn commit(&self, shards: &[Arc<OwnedShard>]) -> Result<(), String> {
+        let begun = Instant::now();
+        let frozen: Vec<_> = shards
+            .iter()
+            .filter_map(|owned| owned.shard.freeze().map(|frozen| (owned, frozen)))
+            .collect();
+        if frozen.is_empty() {
+            return Ok(());
+        }
+        for (owned, frozen) in &frozen {
+            self.publish(owned.shard.id(), frozen)?;
+        }
+        // Before the offsets move, all that was derived from the records below them is safe:
+        // interactions, dead letters, rerouted records.
+        self.tracker.wait(DELIVERY_LIMIT)?;
+        for (owned, frozen) in &frozen {
+            owned.shard.commit(frozen).map_err(|e| e.to_string())?;
+        }
+        self.seconds.record(begun.elapsed());
+        Ok(())
+    }
+
+    fn publish(&self, shard: i32, frozen: &Frozen) -> Result<(), String> {
+        let mut by_partition: BTreeMap<i32, Vec<Interaction<'_>>> = BTreeMap::new();
+        for one in frozen.pending.events() {
+            let partition = partition_of(one.event.item.as_bytes(), self.partitions);
+            let batch = by_partition.entry(partition).or_default();
+            batch.push(interaction(&one));
+            if batch.len() == RECORD_INTERACTIONS {
+                self.send(shard, partition, std::mem::take(batch))?;
+            }
+        }
+        for (partition, batch) in by_partition {
+            if !batch.is_empty() {
+                self.send(shard, partition, batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        shard: i32,
+        partition: i32,
+        interactions: Vec<Interaction<'_>>,
+    ) -> Result<(), String> {
+        let value =
+            Interactions { shard, interactions }.encode().map_err(|e| e.to_string())?;
+        let outgoing = Outgoing {
+            topic: &self.topic,
+            partition: Some(partition),
+            value: &value,
+            ..Outgoing::default()
+        };
+        self.producer
+            .send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
+            .map_err(|e| e.to_string())
+    }
+}
+
+fn interaction<'a>(one: &PendingEvent<'a>) -> Interaction<'a> {
+    let event = &one.event;
+    // The user, the time and the 32-bit id hash tell events apart as the fold does.
+    let mut key = [0u8; 21];
+    key[..8].copy_from_slice(&one.user_hash.to_le_bytes());
+    key[8..16].copy_from_slice(&event.at.millis().to_le_bytes());
+    key[16..20].copy_from_slice(&event.id.to_le_bytes());
+    key[20] = event.source as u8;
+    let fraction = if event.duration_ms == 0 {
+        0.0
+    } else {
+        (event.watched_ms as f64 / event.duration_ms as f64) as f32
+    };
+    Interaction {
+        source: event.source,
+        offset: one.offset,
+        user: one.user_hash as i64,
+        session: event.session as i64,
+        event: stable_hash(&key) as i64,
+        item: event.item,
+        event_time: event.at.millis(),
+        fraction,
+        surface: event.surface,
+    }
+}
+
+/// A thread that commits while the ingest thread goes on folding.
+pub struct CommitThread {
+    work: Sender<Vec<Arc<OwnedShard>>>,
+    done: Receiver<Result<(), String>>,
+    busy: bool,
+}
+
+impl CommitThread {
+    pub fn start(committer: Arc<Committer>, name: &str) -> std::io::Result<Self> {
+        let (work, orders) = channel::<Vec<Arc<OwnedShard>>>();
+        let (report, done) = channel();
+        crate::runtime::spawn(name, move || {
+            while let Ok(shards) = orders.recv() {
+                if report.send(committer.commit(&shards)).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { work, done, busy: false })
+    }
+
+    /// Begins to commit, unless the last time is not over yet.
+    pub fn begin(&mut self, shards: Vec<Arc<OwnedShard>>) -> Result<(), String> {
+        self.poll()?;
+        if !self.busy {
+            self.work.send(shards).map_err(|_| "the commit thread has ended")?;
+            self.busy = true;
+        }
+        Ok(())
+    }
+
+    /// Hears how the last commit went, where it is over.
+    pub fn poll(&mut self) -> Result<(), String> {
+        match self.done.try_recv() {
+            Ok(result) => {
+                self.busy = false;
+                result
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until the last commit is over.
+    pub fn wait(&mut self) -> Result<(), String> {
+        if !self.busy {
+            return Ok(());
+        }
+        self.busy = false;
+        self.done.recv().map_err(|_| "the commit thread has ended".to_owned())?
+    }
+}

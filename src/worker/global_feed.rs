@@ -1,0 +1,134 @@
+//! Reads `interactions` whole into the global tables, beginning near the topic's end.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge};
+
+use super::{Context, WorkerError};
+use crate::event::Interactions;
+use crate::global::GlobalTables;
+use crate::kafka::{KafkaError, Position, Reader, TopicPartition};
+use crate::runtime;
+use crate::telemetry::names;
+
+/// How often trending is ranked anew and gauges are set. Shorter: fresher lists, more CPU.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Whether the tables hold what the topic held at start.
+#[derive(Default)]
+pub struct FeedState {
+    warmed: AtomicBool,
+}
+
+impl FeedState {
+    /// Whether they do.
+    pub fn is_warmed(&self) -> bool {
+        self.warmed.load(Ordering::Acquire)
+    }
+}
+
+/// Starts the feed's thread.
+pub fn start(context: Context, state: Arc<FeedState>) -> Result<JoinHandle<()>, WorkerError> {
+    let config = &context.config;
+    // The group only names where positions would be noted; this reader never notes any.
+    let group = format!("{}-global", config.kafka.group);
+    let reader = Reader::new(&config.kafka.client(), &group, "driftline-global")?;
+    let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
+    runtime::spawn("global-feed", move || {
+        let mut feed = Feed { context, reader, state, ends: HashMap::new() };
+        while !feed.context.stop.is_requested() {
+            match feed.begin() {
+                Ok(()) => return feed.run(),
+                Err(error) => {
+                    tracing::warn!(%error, "the global tables wait for the broker");
+                    feed.context.stop.sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    })
+    .map_err(io)
+}
+
+struct Feed {
+    context: Context,
+    reader: Reader,
+    state: Arc<FeedState>,
+    /// Where each partition ended at start, until it has been read to there.
+    ends: HashMap<i32, i64>,
+}
+
+impl Feed {
+    fn begin(&mut self) -> Result<(), KafkaError> {
+        let topic = self.context.config.topics.interactions();
+        let back = self.context.config.global.warm_records;
+        for partition in 0..self.context.interaction_partitions {
+            let tp = TopicPartition { topic: topic.clone(), partition };
+            let (low, high) = self.reader.bounds(&tp)?;
+            let from = (high - back).max(low);
+            self.reader.add(&tp, Position::At(from))?;
+            if from < high {
+                self.ends.insert(partition, high);
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) {
+        let mut refreshed = Instant::now();
+        self.note_warmed();
+        while !self.context.stop.is_requested() {
+            if let Some(record) = self.reader.poll(Duration::from_millis(20)) {
+                let partition = record.partition();
+                match Interactions::decode(record.value()) {
+                    Ok(batch) => self.learn(partition, &batch),
+                    // The topic is our own: this is a newer worker's record, or a foreign one.
+                    Err(rejection) => tracing::warn!(%rejection, "an unreadable interaction"),
+                }
+                if self.ends.get(&partition).is_some_and(|end| record.offset() + 1 >= *end) {
+                    self.ends.remove(&partition);
+                    self.note_warmed();
+                }
+            }
+            if refreshed.elapsed() >= REFRESH {
+                refreshed = Instant::now();
+                self.refresh();
+            }
+        }
+    }
+
+    fn learn(&self, partition: i32, batch: &Interactions<'_>) {
+        let all = batch.interactions.len();
+        let mut new = 0;
+        // Requests read the tables in between: a record of a thousand must not hold them up.
+        for chunk in batch.interactions.chunks(32) {
+            let part = Interactions { shard: batch.shard, interactions: chunk.to_vec() };
+            new += self.tables().learn(partition, &part);
+        }
+        counter!(names::INTERACTIONS_READ, "outcome" => "new").increment(new as u64);
+        counter!(names::INTERACTIONS_READ, "outcome" => "replayed").increment((all - new) as u64);
+    }
+
+    fn note_warmed(&self) {
+        if self.ends.is_empty() && !self.state.is_warmed() {
+            self.refresh();
+            self.state.warmed.store(true, Ordering::Release);
+            tracing::info!("global tables are warm");
+        }
+    }
+
+    fn refresh(&self) {
+        let mut tables = self.tables();
+        tables.refresh();
+        gauge!(names::GLOBAL_SESSIONS).set(tables.neighbours().sessions() as f64);
+        gauge!(names::GLOBAL_BYTES).set(tables.bytes() as f64);
+    }
+
+    fn tables(&self) -> RwLockWriteGuard<'_, GlobalTables> {
+        self.context.global.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,463 @@
+//! Consumes events and folds them: decode → validate → shard, and commits a few times a second.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, counter, gauge};
+
+use super::Context;
+use super::commit::{CommitThread, Committer};
+use super::dead_letter;
+use super::requests::Control;
+use super::shards::OwnedShard;
+use crate::event::{Rejection, Source, UserEvent, ValidityRules};
+use crate::feature::FoldEvent;
+use crate::ids::stable_hash;
+use crate::kafka::{
+    Assigned, Delivery, GroupConsumer, HandlerError, KafkaError, Log, Outgoing, Producer,
+    ProducerKind, Record, RecordHandler, TopicPartition, Tracker, partition_of,
+};
+use crate::state::{Access, Anchor, Folding, Shard, ShardStore, StoreError, StoreResources};
+use crate::telemetry::names;
+use crate::time::EventTime;
+
+/// How often the group's offsets are noted, for lag tools.
+const NOTE_INTERVAL: Duration = Duration::from_secs(2);
+/// Pause before a consumer that failed joins again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Consumes until the worker stops; joins again after a failure, from the last commit.
+pub fn run(context: &Context, number: usize, control: &Control) {
+    while !context.stop.is_requested() {
+        match consume(context, number, control) {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(%error, "ingest failed; it starts over from the last commit");
+                context.stop.sleep(RETRY_PAUSE);
+            }
+        }
+    }
+}
+
+fn consume(context: &Context, number: usize, control: &Control) -> Result<(), HandlerError> {
+    let kafka = &context.config.kafka;
+    let topics = [context.config.topics.watch_events(), context.config.topics.click_events()];
+    let consumer = GroupConsumer::join(
+        &kafka.client(),
+        &kafka.group,
+        kafka.group_protocol,
+        &format!("driftline-ingest-{number}"),
+        &[&topics[0], &topics[1]],
+    )?;
+    let mut ingest = Ingest::new(context, topics, control.clone(), number)?;
+    let ended = consumer.run(&mut ingest, || context.stop.is_requested());
+    if ended.is_err() {
+        ingest.abandon();
+    }
+    ended
+}
+
+struct Ingest {
+    context: Context,
+    topics: [String; 2],
+    control: Control,
+    resources: StoreResources,
+    producer: Arc<Producer>,
+    tracker: Arc<Tracker>,
+    committer: Arc<Committer>,
+    commit_thread: CommitThread,
+    owned: HashMap<i32, Ours>,
+    last_commit: Instant,
+    last_note: Instant,
+    folded: [Counter; 2],
+}
+
+/// A shard of this thread.
+struct Ours {
+    shard: Arc<OwnedShard>,
+    /// What is still to be seen again before new records are folded.
+    anchors: [Option<Anchor>; 2],
+}
+
+impl Ingest {
+    fn new(
+        context: &Context,
+        topics: [String; 2],
+        control: Control,
+        number: usize,
+    ) -> Result<Self, HandlerError> {
+        let config = &context.config;
+        let name = format!("driftline-derive-{number}");
+        let producer =
+            Arc::new(Producer::new(&config.kafka.client(), ProducerKind::Durable, &name)?);
+        let tracker = Arc::new(Tracker::default());
+        let committer = Arc::new(Committer::new(context, producer.clone(), tracker.clone()));
+        let threads = config.worker.ingest_threads;
+        Ok(Self {
+            folded: [0, 1].map(|i| counter!(names::EVENTS_FOLDED, "topic" => topics[i].clone())),
+            resources: StoreResources::new(
+                config.state.cache_bytes / threads,
+                config.state.write_buffer_bytes / threads,
+            ),
+            commit_thread: CommitThread::start(committer.clone(), &format!("commit-{number}"))?,
+            context: context.clone(),
+            topics,
+            control,
+            producer,
+            tracker,
+            committer,
+            owned: HashMap::new(),
+            last_commit: Instant::now(),
+            last_note: Instant::now(),
+        })
+    }
+
+    fn source_of(&self, topic: &str) -> Option<Source> {
+        Source::ALL.into_iter().find(|s| self.topics[*s as usize] == topic)
+    }
+
+    fn store_path(&self, partition: i32) -> PathBuf {
+        self.context.config.worker.data_dir.join(format!("user-{partition}"))
+    }
+
+    fn open(&self, partition: i32) -> Result<Shard, StoreError> {
+        let config = &self.context.config;
+        let identity = format!(
+            "cluster {}, topics {} and {}, partition {partition} of {}",
+            self.context.cluster_id, self.topics[0], self.topics[1], self.context.partitions
+        );
+        let access = Access::Owner { identity: &identity };
+        let store = ShardStore::open(
+            &self.store_path(partition),
+            config.state.rules(),
+            &self.resources,
+            &access,
+        )?;
+        Shard::new(partition, store)
+    }
+
+    /// Opens a shard's store; one that cannot be used is set aside and the shard is rebuilt.
+    fn open_or_rebuild(&self, partition: i32) -> Result<Shard, HandlerError> {
+        match self.open(partition) {
+            Ok(shard) => Ok(shard),
+            Err(error) if error.is_in_use() => Err(error.into()),
+            Err(error) => {
+                self.set_aside(partition, error.reason(), &error.to_string())?;
+                Ok(self.open(partition)?)
+            }
+        }
+    }
+
+    fn set_aside(
+        &self,
+        partition: i32,
+        reason: &'static str,
+        why: &str,
+    ) -> Result<(), HandlerError> {
+        let path = self.store_path(partition);
+        let aside = path.with_extension("set-aside");
+        if aside.exists() {
+            std::fs::remove_dir_all(&aside)?;
+        }
+        if path.exists() {
+            std::fs::rename(&path, &aside)?;
+        }
+        counter!(names::STORES_REBUILT, "reason" => reason).increment(1);
+        tracing::warn!(
+            partition, why, kept = %aside.display(),
+            "the store was set aside; the shard is rebuilt from the log"
+        );
+        Ok(())
+    }
+
+    /// Opens shard `partition` and finds where to go on with each of `sources`, wiping it where
+    /// the log no longer fits.
+    fn take(
+        &mut self,
+        partition: i32,
+        sources: &[(Source, TopicPartition)],
+        log: &Log<'_>,
+    ) -> Result<Vec<Assigned>, HandlerError> {
+        let mut bounds = Vec::with_capacity(sources.len());
+        for (source, tp) in sources {
+            bounds.push((*source, tp.clone(), log.bounds(tp)?));
+        }
+        let mut ours = match self.owned.remove(&partition) {
+            Some(ours) => ours,
+            None => Ours::new(self.open_or_rebuild(partition)?),
+        };
+        let misfit = bounds.iter().find_map(|(source, tp, (low, high))| {
+            let next = ours.shard.shard.progress().of(*source).next_offset;
+            (next > *high || (next > 0 && next < *low))
+                .then(|| format!("{tp} holds {low} to {high}, the store expects {next}"))
+        });
+        if let Some(why) = misfit {
+            let was_running = self.context.shards.get(partition).is_some();
+            drop(ours);
+            self.release(partition);
+            self.set_aside(partition, "offset_out_of_range", &why)?;
+            if was_running {
+                // The other topic of this shard is already being consumed and must start over
+                // too: everything is assigned afresh.
+                return Err(format!("shard {partition} is rebuilt: {why}").into());
+            }
+            ours = Ours::new(self.open(partition)?);
+        }
+        let starts = bounds
+            .into_iter()
+            .map(|(source, partition, (low, high))| {
+                let offset = ours.start(source, low);
+                ours.shard.set_target(source, high);
+                Assigned { partition, offset }
+            })
+            .collect();
+        self.context.shards.insert(partition, Arc::clone(&ours.shard));
+        self.owned.insert(partition, ours);
+        Ok(starts)
+    }
+
+    /// Takes a shard out of everybody's sight; its store closes with its last user.
+    fn release(&self, partition: i32) {
+        self.control.close(partition);
+        self.context.shards.remove(partition);
+    }
+
+    /// After a failure: lets go of everything uncommitted, to be folded again from the log.
+    fn abandon(&mut self) {
+        if let Err(error) = self.commit_thread.wait() {
+            tracing::debug!(error, "the commit under way when ingest failed");
+        }
+        for partition in std::mem::take(&mut self.owned).into_keys() {
+            self.release(partition);
+        }
+    }
+
+    fn commit_now(&mut self) -> Result<(), HandlerError> {
+        self.commit_thread.wait()?;
+        let shards: Vec<_> = self.owned.values().map(|o| Arc::clone(&o.shard)).collect();
+        self.committer.commit(&shards)?;
+        self.last_commit = Instant::now();
+        Ok(())
+    }
+
+    fn begin_commit(&mut self) -> Result<(), HandlerError> {
+        let shards = self.owned.values().map(|o| Arc::clone(&o.shard)).collect();
+        self.commit_thread.begin(shards)?;
+        self.last_commit = Instant::now();
+        Ok(())
+    }
+
+    fn refuse(&self, record: &Record<'_>, rejection: &Rejection) -> Result<(), KafkaError> {
+        counter!(
+            names::DEAD_LETTERS,
+            "topic" => record.topic().to_owned(),
+            "class" => rejection.class
+        )
+        .increment(1);
+        let topic = self.context.config.topics.dead_letters();
+        dead_letter::send(&self.producer, &topic, record, rejection, &self.tracker)
+    }
+
+    /// Sends a record to the partition where its user's state is. A client that sends no key,
+    /// or partitions in another way than Kafka's Java client, is served all the same.
+    fn reroute(
+        &self,
+        record: &Record<'_>,
+        user: &str,
+        partition: i32,
+    ) -> Result<(), KafkaError> {
+        counter!(names::REROUTED, "topic" => record.topic().to_owned()).increment(1);
+        let outgoing = Outgoing {
+            topic: record.topic(),
+            partition: Some(partition),
+            key: Some(user.as_bytes()),
+            value: record.value(),
+            headers: record.headers(),
+            timestamp_ms: None,
+        };
+        self.producer.send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
+    }
+
+    fn fold(
+        &self,
+        shard: &OwnedShard,
+        source: Source,
+        record: &Record<'_>,
+        anchor: Anchor,
+    ) -> Result<usize, KafkaError> {
+        let rules = ValidityRules {
+            appended: EventTime::from_millis(record.timestamp_ms()),
+            max_ahead_ms: self.context.config.events.max_ahead_ms,
+        };
+        let event = match UserEvent::decode(source, record.value(), &rules) {
+            Ok(event) => event,
+            Err(rejection) => {
+                self.refuse(record, &rejection)?;
+                shard.shard.skip(source, anchor);
+                return Ok(0);
+            }
+        };
+        let home = partition_of(event.user.as_bytes(), self.context.partitions);
+        if home != record.partition() {
+            self.reroute(record, &event.user, home)?;
+            shard.shard.skip(source, anchor);
+            return Ok(0);
+        }
+        match shard.shard.fold(&event.user, &FoldEvent::from_event(&event), anchor) {
+            Folding::Done { waiting_bytes } => {
+                self.folded[source as usize].increment(1);
+                Ok(waiting_bytes)
+            }
+            Folding::TooLate { watermark } => {
+                self.refuse(record, &too_late(&event, watermark))?;
+                shard.shard.skip(source, anchor);
+                Ok(0)
+            }
+        }
+    }
+}
+
+impl Ours {
+    fn new(shard: Shard) -> Self {
+        Self { shard: Arc::new(OwnedShard::new(shard)), anchors: [None, None] }
+    }
+
+    /// The first offset to read: the last record folded, to know the log again by it, or the
+    /// first that is there.
+    fn start(&mut self, source: Source, low: i64) -> i64 {
+        let progress = *self.shard.shard.progress().of(source);
+        if progress.next_offset < low {
+            self.shard.shard.start_at(source, low);
+            return low;
+        }
+        let anchor = progress.anchor.filter(|a| a.offset >= low);
+        self.anchors[source as usize] = anchor;
+        anchor.map_or(progress.next_offset, |a| a.offset)
+    }
+}
+
+impl RecordHandler for Ingest {
+    fn assigned(
+        &mut self,
+        partitions: &[TopicPartition],
+        log: &Log<'_>,
+    ) -> Result<Vec<Assigned>, HandlerError> {
+        let mut by_shard: HashMap<i32, Vec<(Source, TopicPartition)>> = HashMap::new();
+        for tp in partitions {
+            if let Some(source) = self.source_of(&tp.topic) {
+                by_shard.entry(tp.partition).or_default().push((source, tp.clone()));
+            }
+        }
+        let mut starts = Vec::with_capacity(partitions.len());
+        let mut opened: Vec<i32> = Vec::new();
+        for (partition, sources) in by_shard {
+            starts.extend(self.take(partition, &sources, log)?);
+            opened.push(partition);
+        }
+        opened.iter().for_each(|&p| self.control.open(p));
+        self.context.shards.note_joined();
+        gauge!(names::SHARDS).set(self.owned.len() as f64);
+        opened.sort_unstable();
+        tracing::info!(shards = ?opened, "assigned");
+        Ok(starts)
+    }
+
+    fn revoked(&mut self, partitions: &[TopicPartition]) -> Result<(), HandlerError> {
+        self.commit_now()?;
+        let mut closed: Vec<i32> = partitions.iter().map(|tp| tp.partition).collect();
+        closed.sort_unstable();
+        closed.dedup();
+        for partition in &closed {
+            if self.owned.remove(partition).is_some() {
+                self.release(*partition);
+            }
+        }
+        gauge!(names::SHARDS).set(self.owned.len() as f64);
+        if !closed.is_empty() {
+            tracing::info!(shards = ?closed, "revoked");
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record<'_>) -> Result<(), HandlerError> {
+        let Some(source) = self.source_of(record.topic()) else { return Ok(()) };
+        let Some(ours) = self.owned.get_mut(&record.partition()) else { return Ok(()) };
+        let anchor = Anchor { offset: record.offset(), hash: hash_of(record) };
+        if record.offset() < ours.shard.shard.position(source) {
+            // Folded before: the anchor, or a stale fetch after a rebalance.
+            let expected = ours.anchors[source as usize].take_if(|a| a.offset == anchor.offset);
+            if expected.is_some_and(|e| e != anchor) {
+                let partition = record.partition();
+                let why = format!(
+                    "{}-{partition} holds another record at offset {} than was folded: the topic \
+                     was made anew",
+                    record.topic(),
+                    anchor.offset
+                );
+                self.commit_thread.wait()?;
+                self.owned.remove(&partition);
+                self.release(partition);
+                self.set_aside(partition, "topic_changed", &why)?;
+                return Err(why.into());
+            }
+            return Ok(());
+        }
+        let shard = Arc::clone(&ours.shard);
+        let waiting = self.fold(&shard, source, record, anchor)?;
+        if waiting > self.context.config.state.pending_max_bytes {
+            // Folding waits for the disk: `poll` is not called, so fetching pauses by itself.
+            self.commit_thread.wait()?;
+            self.begin_commit()?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<Vec<(TopicPartition, i64)>, HandlerError> {
+        self.commit_thread.poll()?;
+        let interval = Duration::from_millis(self.context.config.state.commit_interval_ms);
+        if self.last_commit.elapsed() >= interval {
+            self.begin_commit()?;
+        }
+        if self.last_note.elapsed() < NOTE_INTERVAL {
+            return Ok(Vec::new());
+        }
+        self.last_note = Instant::now();
+        let mut pending = 0;
+        let mut lag = 0;
+        let mut positions = Vec::new();
+        for (&partition, ours) in &self.owned {
+            pending += ours.shard.shard.waiting().1;
+            lag += ours.shard.lag();
+            for source in Source::ALL {
+                let topic = self.topics[source as usize].clone();
+                let tp = TopicPartition { topic, partition };
+                positions.push((tp, ours.shard.shard.position(source)));
+            }
+        }
+        gauge!(names::PENDING_BYTES).set(pending as f64);
+        gauge!(names::SHARD_LAG).set(lag as f64);
+        Ok(positions)
+    }
+}
+
+fn hash_of(record: &Record<'_>) -> u64 {
+    // Not a whole-record hash: enough to tell a topic from the one made in its place.
+    stable_hash(record.value())
+        ^ stable_hash(record.key().unwrap_or_default()).rotate_left(1)
+        ^ (record.timestamp_ms() as u64).rotate_left(32)
+}
+
+fn too_late(event: &UserEvent<'_>, watermark: EventTime) -> Rejection {
+    Rejection {
+        stage: crate::event::Stage::Validate,
+        class: "TooLate",
+        message: format!(
+            "event_time {} is {} days older than the newest event of this partition; \
+             state.ttl_days is shorter",
+            event.at.millis(),
+            watermark.since(event.at) / crate::time::DAY_MS
+        ),
+    }
+}

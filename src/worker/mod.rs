@@ -1,0 +1,229 @@
+//! The worker role: wires Kafka, the fold, the stores and serving together.
+//!
+//! Three kinds of threads: ingest (consumes and folds events, member of the group), requests
+//! (reads the requests of owned shards, a pool answers them), and the global feed (reads
+//! `interactions` into the global tables). They meet in [`Shards`] and in the tables.
+
+mod commit;
+mod dead_letter;
+mod global_feed;
+mod ingest;
+mod replies;
+mod requests;
+mod shards;
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
+use crate::kafka::{Admin, KafkaError, TopicMetadata};
+use crate::runtime::{self, Stop};
+use crate::telemetry::HealthReport;
+
+pub use dead_letter::{CLASS_HEADER, MESSAGE_HEADER, TOPIC_HEADER};
+pub use shards::Shards;
+
+/// Why a worker did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Kafka does not answer or refuses.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The topics are not as they must be.
+    #[error("{0}")]
+    Topics(String),
+    /// A folder or thread could not be made.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A thread ended that should not have.
+    #[error("{0}")]
+    Thread(String),
+}
+
+/// A running worker.
+pub struct Worker {
+    stop: Stop,
+    shards: Arc<Shards>,
+    global: Arc<RwLock<GlobalTables>>,
+    feed: Arc<global_feed::FeedState>,
+    threads: Vec<JoinHandle<()>>,
+    shutdown_limit: Duration,
+}
+
+/// What every thread of a worker needs.
+#[derive(Clone)]
+struct Context {
+    config: Arc<Config>,
+    cluster_id: String,
+    partitions: i32,
+    interaction_partitions: i32,
+    shards: Arc<Shards>,
+    global: Arc<RwLock<GlobalTables>>,
+    stop: Stop,
+}
+
+impl Worker {
+    /// Checks the topics and starts all threads. Returns before the shards are restored.
+    ///
+    /// # Errors
+    /// [`WorkerError`] that says what to do.
+    pub fn start(config: Config) -> Result<Self, WorkerError> {
+        let admin = Admin::new(&config.kafka.client())?;
+        let (partitions, interaction_partitions) = check_topics(&config, &admin.topics()?)?;
+        let cluster_id = admin.cluster_id().unwrap_or_default();
+        make_folder(&config.worker.data_dir)?;
+
+        let half_lives = HalfLives {
+            default_hours: config.global.trending_half_life_hours,
+            by_surface: config
+                .global
+                .trending_half_life_hours_by_surface
+                .iter()
+                .map(|(k, v)| (k.clone(), *v))
+                .collect(),
+        };
+        let neighbours =
+            NeighboursConfig { max_sessions: config.global.sessions, ..Default::default() };
+        let global = Arc::new(RwLock::new(GlobalTables::new(neighbours, half_lives)));
+        let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
+        let context = Context {
+            shards: Arc::new(Shards::default()),
+            config: Arc::new(config),
+            cluster_id,
+            partitions,
+            interaction_partitions,
+            global: Arc::clone(&global),
+            stop: Stop::default(),
+        };
+        let mut worker = Self {
+            stop: context.stop.clone(),
+            shards: Arc::clone(&context.shards),
+            global,
+            feed: Arc::default(),
+            threads: Vec::new(),
+            shutdown_limit,
+        };
+        if let Err(error) = worker.start_threads(&context) {
+            worker.stop.request();
+            return Err(error);
+        }
+        Ok(worker)
+    }
+
+    fn start_threads(&mut self, context: &Context) -> Result<(), WorkerError> {
+        let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
+        self.threads.push(global_feed::start(context.clone(), Arc::clone(&self.feed))?);
+        let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;
+        self.threads.extend(threads);
+        for number in 0..context.config.worker.ingest_threads {
+            let (context, control) = (context.clone(), control.clone());
+            let name = format!("ingest-{number}");
+            let body = move || ingest::run(&context, number, &control);
+            self.threads.push(runtime::spawn(&name, body).map_err(io)?);
+        }
+        Ok(())
+    }
+
+    /// Whether it can take traffic: global tables warmed, shards restored to where the log ended
+    /// when they were assigned.
+    pub fn health(&self) -> HealthReport {
+        health(&self.shards, &self.feed)
+    }
+
+    /// The same, to be asked by whoever outlives this borrow.
+    pub fn health_source(&self) -> crate::telemetry::HealthSource {
+        let (shards, feed) = (Arc::clone(&self.shards), Arc::clone(&self.feed));
+        Arc::new(move || health(&shards, &feed))
+    }
+
+    /// The shards that this worker owns.
+    pub fn shards(&self) -> &Arc<Shards> {
+        &self.shards
+    }
+
+    /// The tables over all users.
+    pub fn global(&self) -> &Arc<RwLock<GlobalTables>> {
+        &self.global
+    }
+
+    /// Whether a thread has ended though nobody asked.
+    pub fn has_failed(&self) -> bool {
+        !self.stop.is_requested() && self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Drains and stops: what was folded is committed, what was accepted is answered.
+    ///
+    /// # Errors
+    /// [`WorkerError::Thread`] where a thread panicked or did not end in time; the stores are
+    /// consistent all the same.
+    pub fn shutdown(self) -> Result<(), WorkerError> {
+        self.stop.request();
+        let until = Instant::now() + self.shutdown_limit;
+        for thread in self.threads {
+            while !thread.is_finished() {
+                if Instant::now() >= until {
+                    let name = thread.thread().name().unwrap_or("a thread").to_owned();
+                    return Err(WorkerError::Thread(format!("{name} did not end in time")));
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            runtime::join(thread).map_err(WorkerError::Thread)?;
+        }
+        Ok(())
+    }
+}
+
+fn health(shards: &Shards, feed: &global_feed::FeedState) -> HealthReport {
+    let mut details = Vec::new();
+    let warmed = feed.is_warmed();
+    details.push(format!("global tables: {}", if warmed { "warmed" } else { "warming" }));
+    let (owned, restoring) = shards.counts();
+    let joined = shards.has_joined();
+    if joined {
+        details.push(format!("shards: {owned} owned, {restoring} restoring"));
+    } else {
+        details.push("shards: waiting for an assignment".into());
+    }
+    HealthReport { ready: warmed && joined && restoring == 0, details }
+}
+
+fn make_folder(path: &PathBuf) -> Result<(), WorkerError> {
+    std::fs::create_dir_all(path).map_err(|source| WorkerError::Io {
+        what: format!("making worker.data_dir {}", path.display()),
+        source,
+    })
+}
+
+/// The number of partitions of the user-keyed topics, which must agree, and of `interactions`.
+fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32), WorkerError> {
+    let topics = &config.topics;
+    let count = |name: &str| {
+        cluster.iter().find(|t| t.name == name).map(|t| t.partitions).ok_or_else(|| {
+            WorkerError::Topics(format!(
+                "topic {name} does not exist: run `driftline topics apply` first"
+            ))
+        })
+    };
+    let names = [topics.watch_events(), topics.click_events(), topics.requests()];
+    let counts = names.iter().map(|n| count(n)).collect::<Result<Vec<_>, _>>()?;
+    if counts.iter().any(|c| *c != counts[0]) {
+        let found: Vec<_> =
+            names.iter().zip(&counts).map(|(n, c)| format!("{n} has {c}")).collect();
+        return Err(WorkerError::Topics(format!(
+            "the user-keyed topics must have the same number of partitions, so that a user's \
+             events and requests meet in one shard; {}. Make the odd one out anew with the same \
+             number (its records are lost), or start under another topics.prefix",
+            found.join(", ")
+        )));
+    }
+    count(&topics.dead_letters())?;
+    Ok((counts[0], count(&topics.interactions())?))
+}

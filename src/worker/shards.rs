@@ -1,0 +1,87 @@
+//! The shards that this worker owns, as its threads see them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::event::Source;
+use crate::state::Shard;
+
+/// A shard and where the log ended when it was assigned.
+pub struct OwnedShard {
+    /// The shard.
+    pub shard: Shard,
+    /// End of each source's log at assignment; -1 while the source is not assigned.
+    targets: [AtomicI64; 2],
+}
+
+impl OwnedShard {
+    /// A shard none of whose sources is assigned yet.
+    pub fn new(shard: Shard) -> Self {
+        Self { shard, targets: [AtomicI64::new(-1), AtomicI64::new(-1)] }
+    }
+
+    /// Says where a source's log ended when it was assigned.
+    pub fn set_target(&self, source: Source, end: i64) {
+        self.targets[source as usize].store(end, Ordering::Release);
+    }
+
+    /// Records between what is folded and where the logs ended at assignment.
+    pub fn lag(&self) -> i64 {
+        Source::ALL
+            .iter()
+            .map(|&s| {
+                let target = self.targets[s as usize].load(Ordering::Acquire);
+                (target - self.shard.position(s)).max(0)
+            })
+            .sum()
+    }
+
+    /// Whether every source is assigned and folded to where its log ended at assignment.
+    pub fn is_restored(&self) -> bool {
+        let assigned = self.targets.iter().all(|t| t.load(Ordering::Acquire) >= 0);
+        assigned && self.lag() == 0
+    }
+}
+
+/// All shards of a worker.
+#[derive(Default)]
+pub struct Shards {
+    owned: RwLock<HashMap<i32, Arc<OwnedShard>>>,
+    joined: AtomicBool,
+}
+
+impl Shards {
+    /// The shard of a partition, where this worker owns it.
+    pub fn get(&self, partition: i32) -> Option<Arc<OwnedShard>> {
+        self.owned.read().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<OwnedShard>> {
+        self.owned.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(super) fn insert(&self, partition: i32, shard: Arc<OwnedShard>) {
+        self.owned.write().unwrap_or_else(PoisonError::into_inner).insert(partition, shard);
+    }
+
+    pub(super) fn remove(&self, partition: i32) {
+        self.owned.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+
+    pub(super) fn note_joined(&self) {
+        self.joined.store(true, Ordering::Release);
+    }
+
+    /// Whether the group has ever assigned something, possibly nothing.
+    pub fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
+    }
+
+    /// How many are owned, and how many of them are not restored.
+    pub fn counts(&self) -> (usize, usize) {
+        let all = self.all();
+        (all.len(), all.iter().filter(|s| !s.is_restored()).count())
+    }
+}
