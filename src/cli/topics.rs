@@ -48,7 +48,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     match args.action {
         Action::Plan => println!("{count} to change, {} as they should be", wanted.unchanged),
         Action::Apply => {
-            wanted.changes.iter().try_for_each(|change| admin.apply(change))?;
+            apply(&admin, &wanted)?;
             println!("{count} changed, {} were as they should be", wanted.unchanged);
         }
     }
@@ -72,6 +72,15 @@ fn compute(args: &Args, config: &Config, admin: &Admin) -> Result<Plan, Failure>
     Ok(plan(&files, &admin.describe(&names)?))
 }
 
+fn apply(admin: &Admin, wanted: &Plan) -> Result<(), Failure> {
+    wanted.changes.iter().try_for_each(|change| admin.apply(change))?;
+    let made = wanted.changes.iter().filter_map(|change| match change {
+        Change::Create(file) => Some(file.name.as_str()),
+        _ => None,
+    });
+    Ok(admin.wait_for(&made.collect::<Vec<_>>())?)
+}
+
 /// What `demo` does first: the topics as the built-in files want them.
 pub fn apply_quietly(config: &Config, partitions: Option<i32>) -> Result<usize, Failure> {
     let admin = Admin::new(&config.kafka.client())?;
@@ -80,6 +89,6 @@ pub fn apply_quietly(config: &Config, partitions: Option<i32>) -> Result<usize, 
     if let Some(refused) = wanted.changes.iter().find(|c| matches!(c, Change::Refuse { .. })) {
         return Err(refused.to_string().into());
     }
-    wanted.changes.iter().try_for_each(|change| admin.apply(change))?;
+    apply(&admin, &wanted)?;
     Ok(wanted.changes.len())
 }

@@ -141,6 +141,27 @@ impl Admin {
         }
     }
 
+    /// Waits until the cluster shows topics that were just made: their metadata spreads after
+    /// the request is answered, and a worker started in between would not find them.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where the cluster does not answer, or does not show them in time.
+    pub fn wait_for(&self, names: &[&str]) -> Result<(), KafkaError> {
+        let until = std::time::Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let there = self.topics()?;
+            let missing = names.iter().find(|n| !there.iter().any(|t| t.name == **n));
+            match missing {
+                None => return Ok(()),
+                Some(name) if std::time::Instant::now() > until => {
+                    let code = rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition;
+                    return Err(KafkaError::new(*name, RdKafkaError::MetadataFetch(code)));
+                }
+                Some(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            }
+        }
+    }
+
     /// Deletes topics, for tests and benches that made them.
     ///
     /// # Errors

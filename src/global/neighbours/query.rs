@@ -131,6 +131,9 @@ impl SessionNeighbours {
     /// The second hop: the best candidates so far vote as if they had been asked for.
     fn hop(&self, at: EventTime, own: Option<u32>, scratch: &mut Scratch) {
         let config = &self.config;
+        if config.hop_weight <= 0.0 {
+            return;
+        }
         for row in 0..scratch.rows.len() {
             let item = scratch.rows[row].item;
             if scratch.asked.iter().any(|asked| asked.item == item) {
@@ -206,7 +209,9 @@ impl SessionNeighbours {
             let score = parts.clone().sum();
             let (asked, _) = largest(parts);
             let handle = self.items[candidate.item as usize].handle;
-            scratch.ranked.push(Ranked { score, handle, asked });
+            if score > 0.0 {
+                scratch.ranked.push(Ranked { score, handle, asked });
+            }
         }
         let order = |a: &Ranked, b: &Ranked| {
             b.score.total_cmp(&a.score).then_with(|| a.handle.cmp(&b.handle))
