@@ -15,7 +15,7 @@ use crate::kafka::{
     Delivery, Headers, KafkaError, Outgoing, Position, Producer, ProducerKind, Reader,
     TopicPartition, headers, partition_of,
 };
-use crate::runtime::{self, Stop};
+use crate::runtime::{self, Stop, Urgency};
 
 /// What went wrong with a client.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +126,7 @@ impl RequestClient {
         }
         let (waiting, stop) = (Arc::new(Waiting::default()), Stop::default());
         let (heard, ended) = (Arc::clone(&waiting), stop.clone());
-        let thread = runtime::spawn("replies", move || listen(&reader, &heard, &ended))?;
+        let thread = runtime::spawn("replies", Urgency::Now, move || listen(&reader, &heard, &ended))?;
         Ok(Self {
             producer: Producer::new(&settings, ProducerKind::LowLatency, "driftline-client")?,
             topic: config.topics.requests(),

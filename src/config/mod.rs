@@ -175,6 +175,9 @@ pub struct StateConfig {
     pub ttl_days: u32,
     /// Milliseconds between commits.
     pub commit_interval_ms: u64,
+    /// Milliseconds between commits while records are waiting to be folded: fewer and larger
+    /// writes, since a user's events between two commits are one.
+    pub backlog_commit_interval_ms: u64,
     /// Bytes of uncommitted events per shard at which folding waits for the commit.
     pub pending_max_bytes: usize,
     /// Bytes of RocksDB's block cache, all shards together.
@@ -190,7 +193,8 @@ impl Default for StateConfig {
             history_limit: rules.history_limit,
             ttl_days: rules.ttl_days,
             commit_interval_ms: 250,
-            pending_max_bytes: 64 << 20,
+            backlog_commit_interval_ms: 3_000,
+            pending_max_bytes: 32 << 20,
             cache_bytes: 256 << 20,
             write_buffer_bytes: 256 << 20,
         }
@@ -312,6 +316,12 @@ impl Config {
         in_range("state.history_limit", self.state.history_limit, 1, 10_000)?;
         in_range("state.ttl_days", self.state.ttl_days, 1, MAX_TTL_DAYS)?;
         in_range("state.commit_interval_ms", self.state.commit_interval_ms, 1, 60_000)?;
+        in_range(
+            "state.backlog_commit_interval_ms",
+            self.state.backlog_commit_interval_ms,
+            self.state.commit_interval_ms,
+            600_000,
+        )?;
         // Positions inside the arena are 32 bits wide.
         in_range("state.pending_max_bytes", self.state.pending_max_bytes, 1 << 16, 1 << 30)?;
         in_range("events.max_ahead_ms", self.events.max_ahead_ms, 0, i64::MAX)?;

@@ -28,7 +28,7 @@ use crate::time::EventTime;
 /// unless said otherwise they are shallow optima: half or double costs less than a hundredth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NeighboursConfig {
-    /// Sessions held. More remember rarer items, at some 250 bytes a session of five clicks.
+    /// Sessions held. More remember rarer items, at some 370 bytes a session of five clicks.
     pub max_sessions: usize,
     /// Newest clicks held of a session. Fewer cut long visits, more let one visitor or robot
     /// slow every query that meets it.
@@ -66,7 +66,7 @@ pub struct NeighboursConfig {
     /// Clicks over which the likelihood of a return falls to 1/e.
     pub repeat_lambda: f32,
     /// Weight of the second hop: the best candidates vote for what they in turn go with. Worth
-    /// 2.5 points of recall, most of it where the query's items are rare; 0 turns it off.
+    /// 2 points of recall, most of it where the query's items are rare; 0 turns it off.
     pub hop_weight: f32,
     /// Power of a candidate's sessions that divides their voice in the second hop; at 1 they
     /// would share one voice, at 0 the popular would take all.
@@ -126,14 +126,12 @@ struct Click {
 #[derive(Default)]
 struct Session {
     key: u64,
+    /// When its last click was, kept here to spare queries the way to the clicks.
+    last: EventTime,
     clicks: Vec<Click>,
 }
 
 impl Session {
-    fn last(&self) -> EventTime {
-        self.clicks.last().map_or(EventTime::default(), |click| click.at)
-    }
-
     /// Where the newest click on an item is.
     fn newest(&self, item: u32) -> Option<usize> {
         self.clicks.iter().rposition(|click| click.item == item)
@@ -173,6 +171,8 @@ pub struct SessionNeighbours {
     place_of: Table<ItemHandle>,
     /// What is left of a vote, by distance from the match.
     fade: Vec<f32>,
+    /// What a session's voice is worth, by number of clicks.
+    by_size: Vec<f32>,
 }
 
 impl SessionNeighbours {
@@ -180,7 +180,9 @@ impl SessionNeighbours {
     pub fn new(config: NeighboursConfig) -> Self {
         let config = config.within_bounds();
         let distances = 0..config.max_session_items;
+        let sizes = 0..=config.max_session_items;
         Self {
+            by_size: sizes.map(|size| (size as f32).powf(-config.size_power)).collect(),
             fade: distances.map(|distance| query::decay(distance, config.lambda_dist)).collect(),
             config,
             sessions: Vec::new(),
@@ -213,7 +215,7 @@ impl SessionNeighbours {
             + buckets(self.slot_of.capacity(), size_of::<(u64, u32)>())
             + buckets(self.place_of.capacity(), size_of::<(ItemHandle, u32)>())
             + (self.free_slots.capacity() + self.free_places.capacity()) * size_of::<u32>()
-            + self.fade.capacity() * size_of::<f32>()
+            + (self.fade.capacity() + self.by_size.capacity()) * size_of::<f32>()
     }
 
     /// Learns one interaction of a session. `session` is a stable key, `id` a stable hash of the
@@ -232,6 +234,7 @@ impl SessionNeighbours {
         let session = &mut self.sessions[slot as usize];
         let before = session.newest(item).map(|place| session.clicks[place].at);
         session.clicks.insert(place, Click { at, id, item });
+        session.last = session.last.max(at);
         let dropped = full.then(|| session.clicks.remove(0));
         self.mention(item, Mention { at, slot }, before);
         if let Some(click) = dropped
@@ -254,7 +257,7 @@ impl SessionNeighbours {
             self.sessions.push(Session::default());
             (self.sessions.len() - 1) as u32
         });
-        self.sessions[slot as usize].key = session;
+        self.sessions[slot as usize] = Session { key: session, last: at, clicks: Vec::new() };
         self.slot_of.insert(session, slot);
         self.oldest.push(Reverse((at, session, slot)));
         Some(slot)
@@ -264,7 +267,7 @@ impl SessionNeighbours {
     /// right only as they come up, so that an observation need not touch it.
     fn evict_before(&mut self, newcomer: (EventTime, u64)) -> bool {
         while let Some(Reverse((noted, key, slot))) = self.oldest.pop() {
-            let last = self.sessions[slot as usize].last();
+            let last = self.sessions[slot as usize].last;
             if last == noted && (last, key) < newcomer {
                 self.evict(slot);
                 return true;
@@ -278,7 +281,7 @@ impl SessionNeighbours {
     }
 
     fn evict(&mut self, slot: u32) {
-        let Session { key, clicks } = take(&mut self.sessions[slot as usize]);
+        let Session { key, clicks, .. } = take(&mut self.sessions[slot as usize]);
         // Keyed as while it was held: ties in an item's list are settled by key.
         self.sessions[slot as usize].key = key;
         for (place, click) in clicks.iter().enumerate() {

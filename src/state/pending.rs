@@ -67,9 +67,9 @@ impl Pending {
             + self.by_user.capacity() * 5
     }
 
-    /// Appends one event.
-    pub fn push(&mut self, user: &str, offset: i64, event: &FoldEvent<'_>) {
-        let slot = self.slot_of(user);
+    /// Appends one event of `user`, whose [`stable_hash`] is `hash`.
+    pub fn push(&mut self, user: &str, hash: u64, offset: i64, event: &FoldEvent<'_>) {
+        let slot = self.slot_of(user, hash);
         // The caller bounds `bytes()` far below 4 GiB, so positions fit 32 bits.
         let at = self.arena.len() as u32;
         self.arena.extend_from_slice(&NONE.to_le_bytes());
@@ -89,8 +89,7 @@ impl Pending {
         self.events += 1;
     }
 
-    fn slot_of(&mut self, user: &str) -> u32 {
-        let hash = stable_hash(user.as_bytes());
+    fn slot_of(&mut self, user: &str, hash: u64) -> u32 {
         if let Some(slot) = self.find(hash, user) {
             return slot;
         }

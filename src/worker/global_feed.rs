@@ -13,7 +13,7 @@ use super::{Context, WorkerError};
 use crate::event::Interactions;
 use crate::global::GlobalTables;
 use crate::kafka::{KafkaError, Position, Reader, TopicPartition};
-use crate::runtime;
+use crate::runtime::{self, Urgency};
 use crate::telemetry::names;
 
 /// How often trending is ranked anew and gauges are set. Shorter: fresher lists, more CPU.
@@ -39,7 +39,7 @@ pub fn start(context: Context, state: Arc<FeedState>) -> Result<JoinHandle<()>, 
     let group = format!("{}-global", config.kafka.group);
     let reader = Reader::new(&config.kafka.client(), &group, "driftline-global")?;
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
-    runtime::spawn("global-feed", move || {
+    runtime::spawn("global-feed", Urgency::Later, move || {
         let mut feed = Feed { context, reader, state, ends: HashMap::new() };
         while !feed.context.stop.is_requested() {
             match feed.begin() {

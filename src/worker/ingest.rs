@@ -305,7 +305,8 @@ impl Ingest {
             shard.shard.skip(source, anchor);
             return Ok(0);
         }
-        match shard.shard.fold(&event.user, &FoldEvent::from_event(&event), anchor) {
+        let user = stable_hash(event.user.as_bytes());
+        match shard.shard.fold(&event.user, user, &FoldEvent::from_event(&event, user), anchor) {
             Folding::Done { waiting_bytes } => {
                 self.folded[source as usize].increment(1);
                 Ok(waiting_bytes)
@@ -414,9 +415,14 @@ impl RecordHandler for Ingest {
         Ok(())
     }
 
-    fn tick(&mut self) -> Result<Vec<(TopicPartition, i64)>, HandlerError> {
+    fn tick(&mut self, busy: bool) -> Result<Vec<(TopicPartition, i64)>, HandlerError> {
         self.commit_thread.poll()?;
-        let interval = Duration::from_millis(self.context.config.state.commit_interval_ms);
+        let state = &self.context.config.state;
+        let interval = Duration::from_millis(if busy {
+            state.backlog_commit_interval_ms
+        } else {
+            state.commit_interval_ms
+        });
         if self.last_commit.elapsed() >= interval {
             self.begin_commit()?;
         }

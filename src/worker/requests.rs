@@ -19,7 +19,7 @@ use crate::kafka::{
     Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record,
     TopicPartition, headers, partition_of,
 };
-use crate::runtime;
+use crate::runtime::{self, Urgency};
 use crate::serving::{self, Pipeline, Query, World};
 use crate::telemetry::names;
 use crate::time::wall_now;
@@ -90,7 +90,7 @@ pub fn start(
         };
         let work: Receiver<Job> = work.clone();
         let body = move || work.iter().for_each(|job| answerer.answer(job));
-        threads.push(runtime::spawn(&format!("serving-{number}"), body).map_err(io)?);
+        threads.push(runtime::spawn(&format!("serving-{number}"), Urgency::Now, body).map_err(io)?);
     }
     let requests = Requests {
         topic: config.topics.requests(),
@@ -105,7 +105,7 @@ pub fn start(
         noted: Instant::now(),
     };
     let body = move || requests.run(&inbox);
-    threads.push(runtime::spawn("requests", body).map_err(io)?);
+    threads.push(runtime::spawn("requests", Urgency::Now, body).map_err(io)?);
     Ok((Control { orders }, threads))
 }
 
