@@ -1,10 +1,13 @@
 //! The command line: one file per subcommand, each a thin shell over a room.
 
+mod cluster;
 mod config;
 mod deadletters;
 mod demo;
 mod doctor;
+mod interrupt;
 mod output;
+mod pace;
 mod recommend;
 mod replay;
 mod simulate;
