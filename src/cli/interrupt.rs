@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM as a request to stop, so that a command ends with its summary.
 
 use super::Failure;
-use crate::runtime::{self, Stop};
+use crate::runtime::{self, Stop, Urgency};
 
 /// A stop that is requested when the process is told to end. A second signal ends it at once.
 ///
@@ -12,7 +12,7 @@ pub fn stop_on_signal() -> Result<Stop, Failure> {
     let stop = Stop::default();
     let asked = stop.clone();
     // Not joined: it waits for a signal that may never come, and holds nothing.
-    runtime::spawn("signals", move || {
+    runtime::spawn("signals", Urgency::Now, move || {
         let told = runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;

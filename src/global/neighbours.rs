@@ -25,7 +25,8 @@ use crate::global::ItemHandle;
 use crate::time::EventTime;
 
 /// What is held and how it is weighed. The weights were tuned on three weeks of shop sessions;
-/// unless said otherwise they are shallow optima: half or double costs less than a hundredth.
+/// unless said otherwise they are shallow optima: half or double costs less than a point of
+/// recall at 20.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NeighboursConfig {
     /// Sessions held. More remember rarer items, at some 370 bytes a session of five clicks.
@@ -60,7 +61,7 @@ pub struct NeighboursConfig {
     pub transitions_weight: f32,
     /// Steps added to those counted from the last item, so that one step is no certainty.
     pub transitions_prior: f32,
-    /// Weight of a return to an item of the query itself; 0 where nobody returns. Neighbours say
+    /// Weight of a return to an item of the query itself; 0 leaves it to the votes. Neighbours say
     /// little of returns (one in six clicks of a shop), which go by how long ago it was.
     pub repeat_weight: f32,
     /// Clicks over which the likelihood of a return falls to 1/e.
@@ -104,12 +105,17 @@ impl Default for NeighboursConfig {
 }
 
 impl NeighboursConfig {
-    /// Sizes that the table can work with: at least one of each, and slots that fit 32 bits.
+    /// Values that the table can work with: at least one of each, slots that fit 32 bits, and
+    /// lengths to divide by.
     fn within_bounds(mut self) -> Self {
         self.max_sessions = self.max_sessions.clamp(1, u32::MAX as usize);
         self.max_session_items = self.max_session_items.max(1);
         self.sessions_per_item = self.sessions_per_item.max(1);
         self.neighbours = self.neighbours.max(1);
+        let lambdas = [&mut self.lambda_pos, &mut self.lambda_dist, &mut self.repeat_lambda];
+        for lambda in lambdas.into_iter().chain([&mut self.lambda_time_days]) {
+            *lambda = lambda.max(f32::MIN_POSITIVE);
+        }
         self
     }
 }
@@ -228,6 +234,7 @@ impl SessionNeighbours {
         let place = match clicks.binary_search_by_key(&(at, id), |click| (click.at, click.id)) {
             Ok(_) => return,
             Err(0) if full => return,
+
             Err(place) => place,
         };
         let item = self.place(item);

@@ -49,8 +49,10 @@ fn found(ranked: &[Neighbour]) -> Vec<u32> {
 /// The same table without any index: sessions in a list, everything found by looking at all.
 struct Plain {
     config: NeighboursConfig,
-    sessions: Vec<(u64, Vec<(EventTime, u64, ItemHandle)>)>,
+    sessions: Vec<(u64, Vec<PlainClick>)>,
 }
+
+type PlainClick = (EventTime, u64, ItemHandle);
 
 impl Plain {
     fn new(config: NeighboursConfig, events: &[Event]) -> Self {
@@ -396,6 +398,20 @@ fn a_late_event_lands_where_it_belongs() {
 }
 
 #[test]
+fn a_click_too_old_for_a_full_session_displaces_no_other() {
+    let config =
+        NeighboursConfig { max_session_items: 2, sessions_per_item: 1, ..Default::default() };
+    let held = [(1, 8, 10), (1, 9, 11), (2, 3, 5), (2, 4, 6)];
+    let click = |(session, item, at)| (session, ItemHandle(item), hour(at), at as u64);
+    let mut table = table(config, &held.map(click));
+    let before = ask(&table, &[3], None);
+    let (session, item, at, id) = click((1, 3, 7));
+    table.observe(session, item, at, id);
+    assert_eq!(before, ask(&table, &[3], None));
+    assert_eq!(found(&before), [3, 4]);
+}
+
+#[test]
 fn ones_own_session_never_votes() {
     let table = table(NeighboursConfig::default(), &sessions(&[&[1, 2, 9], &[1, 2, 3]]));
     assert!(found(&ask(&table, &[1, 2], None)).contains(&9));
@@ -427,10 +443,12 @@ fn the_second_hop_reaches_what_no_neighbour_holds() {
 }
 
 #[test]
-fn a_weight_of_nothing_turns_repeats_off() {
-    let config = NeighboursConfig { repeat_weight: 0.0, ..Default::default() };
-    let table = table(config, &sessions(&[&[1, 2], &[1, 2]]));
-    assert_eq!(found(&ask(&table, &[1], None)), [2]);
+fn a_return_goes_by_its_weight() {
+    let lists: &[&[u32]] = &[&[1, 2], &[1, 2]];
+    for (repeat_weight, order) in [(0.0, [2, 1]), (1.4, [1, 2])] {
+        let config = NeighboursConfig { repeat_weight, ..Default::default() };
+        assert_eq!(found(&ask(&table(config, &sessions(lists)), &[1], None)), order);
+    }
 }
 
 #[test]
