@@ -108,7 +108,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         clap_complete::generate(shell, &mut Cli::command(), "driftline", &mut std::io::stdout());
         return Ok(ExitCode::SUCCESS);
     }
-    let config = read_config(cli.common)?;
+    let mut config = read_config(cli.common)?;
+    if matches!(cli.command, Command::Demo(_)) && config.log.level == Config::default().log.level {
+        // The demo tells its own story; what goes wrong still shows.
+        config.log.level = "warn,librdkafka=error,rdkafka=error".into();
+    }
     start_logging(&config.log.level, config.log.format)?;
     match cli.command {
         Command::Worker(args) => worker::run(&args, config),

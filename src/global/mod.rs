@@ -97,7 +97,7 @@ impl GlobalTables {
 
     /// Memory held, in bytes, estimated.
     pub fn bytes(&self) -> usize {
-        self.items.bytes() + self.neighbours.sessions() * 200 + self.trending.bytes() + self.guard.bytes()
+        self.items.bytes() + self.neighbours.bytes() + self.trending.bytes() + self.guard.bytes()
     }
 }
 

@@ -234,7 +234,6 @@ impl SessionNeighbours {
         let place = match clicks.binary_search_by_key(&(at, id), |click| (click.at, click.id)) {
             Ok(_) => return,
             Err(0) if full => return,
-
             Err(place) => place,
         };
         let item = self.place(item);
