@@ -142,12 +142,29 @@ impl ConsumerContext for Context {
 
 fn acknowledge_revocation(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
     let done = match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        RebalanceProtocol::Cooperative => held_of(consumer, partitions)
+            .and_then(|held| consumer.incremental_unassign(&held)),
         _ => consumer.unassign(),
     };
     if let Err(error) = done {
         tracing::warn!(%error, "unassigning partitions");
     }
+}
+
+/// Those of `partitions` that are assigned. Unassigning one that is not is an error, and an
+/// error is no answer: the client would wait for one for ever, and closing it would hang.
+fn held_of(
+    consumer: &BaseConsumer<Context>,
+    partitions: &TopicPartitionList,
+) -> Result<TopicPartitionList, RdKafkaError> {
+    let assigned = consumer.assignment()?;
+    let mut held = TopicPartitionList::new();
+    for one in partitions.elements() {
+        if assigned.find_partition(one.topic(), one.partition()).is_some() {
+            held.add_partition(one.topic(), one.partition());
+        }
+    }
+    Ok(held)
 }
 
 /// A member of a consumer group.
@@ -255,10 +272,7 @@ impl GroupConsumer {
                         Offset::Offset(start.offset),
                     )?;
                 }
-                match self.consumer.rebalance_protocol() {
-                    RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list)?,
-                    _ => self.consumer.assign(&list)?,
-                }
+                self.acknowledge_assignment(&list)?;
             }
             Rebalance::Revoke(partitions) => {
                 handler.revoked(&partitions_of(&partitions))?;
@@ -268,7 +282,21 @@ impl GroupConsumer {
         Ok(())
     }
 
+    fn acknowledge_assignment(&self, list: &TopicPartitionList) -> Result<(), RdKafkaError> {
+        match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(list),
+            _ => self.consumer.assign(list),
+        }
+    }
+
     fn leave(&self, handler: &mut impl RecordHandler) -> Result<(), HandlerError> {
+        while let Some(wanted) = self.consumer.context().next() {
+            match wanted {
+                // Came too late to be opened: taken with nothing, and given back below.
+                Rebalance::Assign(_) => self.acknowledge_assignment(&TopicPartitionList::new())?,
+                Rebalance::Revoke(_) => self.rebalance(handler, wanted)?,
+            }
+        }
         let held = self.consumer.assignment()?;
         handler.revoked(&partitions_of(&held))?;
         self.consumer.context().closing.store(true, std::sync::atomic::Ordering::Release);
