@@ -75,7 +75,7 @@ const OPEN_TABLES: &[&str] =
 
 /// Variables of the project's scripts that are no config keys.
 const OTHER_VARIABLES: &[&str] =
-    &["CACHE", "STATE_DIR", "BROKER", "BROKER_DIR", "ROCKSDB", "CONFIG", "BOOTSTRAP"];
+    &["CACHE", "STATE_DIR", "BROKER", "BROKER_DIR", "ROCKSDB", "CONFIG", "BOOTSTRAP", "QUALITY"];
 
 /// Reads and validates a configuration.
 ///

@@ -14,7 +14,7 @@ mod side_effects;
 mod sources;
 
 pub use pipeline::{Outcome, Pipeline, Scored};
-pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, World};
+pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, Why, World};
 
 /// What ranks until a model has been trained.
 pub const UNTRAINED: &str = "untrained";

@@ -2,12 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::event::Reason;
 use crate::serving::pipeline::{CandidateSource, Proposal};
-use crate::serving::query::{Query, SourceKind};
-
-/// Items put forward beyond the number asked for, for filters to take from.
-const SPARE: usize = 200;
+use crate::serving::query::{Query, SourceKind, Why};
 
 /// See the module.
 pub struct Trending;
@@ -20,7 +16,7 @@ impl CandidateSource for Trending {
     fn candidates(&self, query: &Query<'_>) -> Result<Vec<Proposal>, String> {
         let global = query.world.global;
         let surface = query.request.surface.as_str();
-        let limit = query.request.count + SPARE;
+        let limit = query.proposals();
         let mut proposals = Vec::with_capacity(limit);
         let mut there = HashSet::with_capacity(limit);
         let mut least = 1.0;
@@ -30,6 +26,7 @@ impl CandidateSource for Trending {
             // Each list is scaled to its best. What is trending elsewhere comes after what is
             // trending here: it only fills up.
             let scale = least / best;
+            let why = Why::Trending { here: !place.is_empty() };
             for &(item, score) in top.iter() {
                 if proposals.len() == limit {
                     break;
@@ -37,7 +34,7 @@ impl CandidateSource for Trending {
                 if there.insert(item) {
                     least = score * scale;
                     let name = global.items().name(item).clone();
-                    proposals.push(Proposal { item: name, score: least, reason: reason(place) });
+                    proposals.push(Proposal { item: name, score: least, why: why.clone() });
                 }
             }
         }
@@ -46,10 +43,4 @@ impl CandidateSource for Trending {
         }
         Ok(proposals)
     }
-}
-
-fn reason(surface: &str) -> Reason {
-    let text =
-        if surface.is_empty() { "Trending".into() } else { format!("Trending on {surface}") };
-    Reason { kind: "trending".into(), item: None, text }
 }
