@@ -226,6 +226,21 @@ impl GroupConsumer {
         handler: &mut impl RecordHandler,
         stop: impl Fn() -> bool,
     ) -> Result<(), HandlerError> {
+        let ended = self.consume(handler, stop);
+        // From here on the callback itself answers rebalances. One that was noted and not yet
+        // answered is answered now, or closing would wait for it for ever.
+        self.consumer.context().closing.store(true, std::sync::atomic::Ordering::Release);
+        while let Some(wanted) = self.consumer.context().next() {
+            self.acknowledge_unhandled(&wanted);
+        }
+        ended
+    }
+
+    fn consume(
+        &self,
+        handler: &mut impl RecordHandler,
+        stop: impl Fn() -> bool,
+    ) -> Result<(), HandlerError> {
         while !stop() {
             let mut timeout = POLL;
             let mut busy = true;
@@ -244,7 +259,11 @@ impl GroupConsumer {
                 timeout = Duration::ZERO;
             }
             while let Some(wanted) = self.consumer.context().next() {
-                self.rebalance(handler, wanted)?;
+                let done = self.rebalance(handler, &wanted);
+                if done.is_err() {
+                    self.acknowledge_unhandled(&wanted);
+                }
+                done?;
             }
             let positions = handler.tick(busy)?;
             if !positions.is_empty() {
@@ -257,11 +276,11 @@ impl GroupConsumer {
     fn rebalance(
         &self,
         handler: &mut impl RecordHandler,
-        wanted: Rebalance,
+        wanted: &Rebalance,
     ) -> Result<(), HandlerError> {
         match wanted {
             Rebalance::Assign(partitions) => {
-                let named = partitions_of(&partitions);
+                let named = partitions_of(partitions);
                 let starts = handler.assigned(&named, &Log { consumer: &self.consumer })?;
                 let mut list = TopicPartitionList::new();
                 for start in &starts {
@@ -275,11 +294,24 @@ impl GroupConsumer {
                 self.acknowledge_assignment(&list)?;
             }
             Rebalance::Revoke(partitions) => {
-                handler.revoked(&partitions_of(&partitions))?;
-                acknowledge_revocation(&self.consumer, &partitions);
+                handler.revoked(&partitions_of(partitions))?;
+                acknowledge_revocation(&self.consumer, partitions);
             }
         }
         Ok(())
+    }
+
+    /// Answers a rebalance that the handler did not take: an assignment is taken with nothing,
+    /// and given back when the consumer closes.
+    fn acknowledge_unhandled(&self, wanted: &Rebalance) {
+        match wanted {
+            Rebalance::Assign(_) => {
+                if let Err(error) = self.acknowledge_assignment(&TopicPartitionList::new()) {
+                    tracing::warn!(%error, "answering an assignment");
+                }
+            }
+            Rebalance::Revoke(partitions) => acknowledge_revocation(&self.consumer, partitions),
+        }
     }
 
     fn acknowledge_assignment(&self, list: &TopicPartitionList) -> Result<(), RdKafkaError> {
@@ -292,9 +324,9 @@ impl GroupConsumer {
     fn leave(&self, handler: &mut impl RecordHandler) -> Result<(), HandlerError> {
         while let Some(wanted) = self.consumer.context().next() {
             match wanted {
-                // Came too late to be opened: taken with nothing, and given back below.
-                Rebalance::Assign(_) => self.acknowledge_assignment(&TopicPartitionList::new())?,
-                Rebalance::Revoke(_) => self.rebalance(handler, wanted)?,
+                // Came too late to be opened.
+                Rebalance::Assign(_) => self.acknowledge_unhandled(&wanted),
+                Rebalance::Revoke(_) => self.rebalance(handler, &wanted)?,
             }
         }
         let held = self.consumer.assignment()?;

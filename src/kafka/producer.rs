@@ -33,6 +33,8 @@ pub struct Outgoing<'a> {
     pub key: Option<&'a [u8]>,
     /// The value.
     pub value: &'a [u8],
+    /// Sends a null value in place of `value`.
+    pub is_tombstone: bool,
     /// Headers, in order.
     pub headers: Headers,
     /// Milliseconds since the epoch; now where `None`.
@@ -178,6 +180,9 @@ impl Producer {
                 ("compression.type", "lz4"),
                 ("batch.size", "262144"),
                 ("queue.buffering.max.messages", "500000"),
+                // A dead letter is larger than the record it holds, which may itself be as large
+                // as its topic allows, and larger still before the batch is compressed.
+                ("message.max.bytes", "16777216"),
                 ("message.timeout.ms", "120000"),
                 ("retry.backoff.ms", "50"),
             ],
@@ -202,7 +207,8 @@ impl Producer {
         let mut delivery = Box::new(delivery);
         loop {
             let mut base: BaseRecord<'_, [u8], [u8], _> =
-                BaseRecord::with_opaque_to(record.topic, delivery).payload(record.value);
+                BaseRecord::with_opaque_to(record.topic, delivery);
+            base.payload = (!record.is_tombstone).then_some(record.value);
             base.key = record.key;
             base.partition = record.partition;
             base.timestamp = record.timestamp_ms;

@@ -55,6 +55,11 @@ impl Record<'_> {
         self.0.payload().unwrap_or_default()
     }
 
+    /// Whether there is no value, which is not the same as an empty one.
+    pub fn is_tombstone(&self) -> bool {
+        self.0.payload().is_none()
+    }
+
     /// The last header of this name, as Kafka clients read them.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let headers = self.0.headers()?;

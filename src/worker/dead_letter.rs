@@ -9,6 +9,11 @@ use crate::kafka::{Delivery, Headers, KafkaError, Outgoing, Producer, Record, Tr
 /// Longest header value written, in bytes: a message may quote what was refused.
 const MAX_HEADER_BYTES: usize = 2_048;
 
+/// Longest value kept, in bytes: half of what the dead-letter topic takes, since the letter must
+/// fit also where it cannot be compressed. Only a compressed batch can hold a longer one, and no
+/// event is a thousandth as long.
+const MAX_VALUE_BYTES: usize = 8 << 20;
+
 /// Header of the topic a dead letter came from.
 pub const TOPIC_HEADER: &str = "__connect.errors.topic";
 /// Header of the rejection's class.
@@ -32,6 +37,12 @@ pub fn send(
         Stage::Decode => "VALUE_CONVERTER",
         Stage::Validate => "TRANSFORMATION",
     };
+    let mut message = rejection.message.clone();
+    let value = record.value();
+    let value = &value[..value.len().min(MAX_VALUE_BYTES)];
+    if value.len() < record.value().len() {
+        message.push_str(&format!("; only the first {MAX_VALUE_BYTES} bytes are kept"));
+    }
     let reasons = [
         ("topic", record.topic().to_owned()),
         ("partition", record.partition().to_string()),
@@ -41,7 +52,7 @@ pub fn send(
         ("stage", stage.to_owned()),
         ("class.name", "driftline::event".to_owned()),
         ("exception.class.name", format!("driftline.event.{}", rejection.class)),
-        ("exception.message", rejection.message.clone()),
+        ("exception.message", message),
         ("exception.stacktrace", rejection.to_string()),
     ];
     headers.extend(
@@ -52,7 +63,8 @@ pub fn send(
     let outgoing = Outgoing {
         topic,
         key: record.key(),
-        value: record.value(),
+        value,
+        is_tombstone: record.is_tombstone(),
         headers,
         timestamp_ms: Some(record.timestamp_ms()).filter(|t| *t > 0),
         ..Outgoing::default()

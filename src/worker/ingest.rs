@@ -275,7 +275,7 @@ impl Ingest {
             key: Some(user.as_bytes()),
             value: record.value(),
             headers: record.headers(),
-            timestamp_ms: None,
+            ..Outgoing::default()
         };
         self.producer.send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
     }

@@ -106,7 +106,7 @@ pub fn send(
         key: address.key.as_deref(),
         value: &value,
         headers: reply_headers,
-        timestamp_ms: None,
+        ..Outgoing::default()
     };
     let topic = address.topic.clone();
     let delivery = Delivery::Call(Box::new(move |result| {

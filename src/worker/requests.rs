@@ -343,7 +343,7 @@ impl Requests {
             key: Some(user.as_bytes()),
             value: record.value(),
             headers: record.headers(),
-            timestamp_ms: None,
+            ..Outgoing::default()
         };
         let delivery = Delivery::Call(Box::new(move |result| {
             if let Err(error) = result {
