@@ -510,12 +510,12 @@ fn states_of_another_version_and_cut_states_are_refused() {
 fn sessions_are_the_users_own_and_a_utc_day_where_the_platform_has_none() {
     let at = |ms| EventTime::from_millis(ms);
     let midnight = BASE / DAY_MS * DAY_MS;
-    assert_eq!(session_key("u", "", at(midnight)), session_key("u", "", at(midnight + DAY_MS - 1)));
-    assert_ne!(session_key("u", "", at(midnight)), session_key("u", "", at(midnight - 1)));
-    assert_ne!(session_key("u", "", at(midnight)), session_key("w", "", at(midnight)));
-    assert_eq!(session_key("u", "s", at(0)), session_key("u", "s", at(BASE)));
-    assert_ne!(session_key("u", "s", at(0)), session_key("us", "", at(0)));
-    assert_ne!(session_key("us", "x", at(0)), session_key("u", "sx", at(0)));
+    assert_eq!(session_key(1, "", at(midnight)), session_key(1, "", at(midnight + DAY_MS - 1)));
+    assert_ne!(session_key(1, "", at(midnight)), session_key(1, "", at(midnight - 1)));
+    assert_ne!(session_key(1, "", at(midnight)), session_key(2, "", at(midnight)));
+    assert_eq!(session_key(1, "s", at(0)), session_key(1, "s", at(BASE)));
+    assert_ne!(session_key(1, "s", at(0)), session_key(2, "s", at(0)));
+    assert_ne!(session_key(1, "s", at(0)), session_key(1, "", at(0)));
 }
 
 fn fixture_logs() -> Logs {

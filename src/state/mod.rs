@@ -9,6 +9,9 @@ mod pending;
 mod progress;
 mod shard;
 mod store;
+mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub use pending::{Pending, PendingEvent};
 pub use progress::{Anchor, Progress, SourceProgress};

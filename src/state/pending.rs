@@ -90,7 +90,7 @@ impl Pending {
     }
 
     fn slot_of(&mut self, user: &str, hash: u64) -> u32 {
-        if let Some(slot) = self.find(hash, user) {
+        if let Some(slot) = self.find(hash, user.as_bytes()) {
             return slot;
         }
         let slot = self.slots.len() as u32;
@@ -107,10 +107,10 @@ impl Pending {
         slot
     }
 
-    fn find(&self, hash: u64, user: &str) -> Option<u32> {
+    fn find(&self, hash: u64, user: &[u8]) -> Option<u32> {
         let same = |&slot: &u32| {
             let slot = &self.slots[slot as usize];
-            slot.hash == hash && self.user_bytes(slot) == user.as_bytes()
+            slot.hash == hash && self.user_bytes(slot) == user
         };
         self.by_user.find(hash, same).copied()
     }
@@ -119,9 +119,14 @@ impl Pending {
         &self.users[slot.user_start as usize..(slot.user_start + slot.user_len) as usize]
     }
 
+    /// Whether a user has any.
+    pub fn has(&self, user: &[u8]) -> bool {
+        self.find(stable_hash(user), user).is_some()
+    }
+
     /// Appends a user's events, concatenated as one operand.
     pub fn append_operand(&self, user: &str, out: &mut Vec<u8>) {
-        if let Some(slot) = self.find(stable_hash(user.as_bytes()), user) {
+        if let Some(slot) = self.find(stable_hash(user.as_bytes()), user.as_bytes()) {
             self.append_chain(&self.slots[slot as usize], out);
         }
     }
@@ -159,8 +164,8 @@ impl Pending {
             let len = self.get_u32(from + 8) as usize;
             let slot = &self.slots[self.get_u32(from + 4) as usize];
             let operand = &self.arena[from + HEADER..from + HEADER + len];
-            let offset = u64::from(self.get_u32(from + 12))
-                | u64::from(self.get_u32(from + 16)) << 32;
+            let offset =
+                u64::from(self.get_u32(from + 12)) | u64::from(self.get_u32(from + 16)) << 32;
             from += HEADER + len;
             // What `push` wrote always reads back: bytes of this process, this version.
             let event = fold_events(operand).next()?.ok()?;

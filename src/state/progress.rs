@@ -58,12 +58,11 @@ impl Progress {
         }
     }
 
-    /// The event time that every source with events has passed; users age out against it.
+    /// The event time that every source has passed; users age out against it. `None` until both
+    /// have had an event: nothing is too late for a source without any, so nobody may have been
+    /// dropped by then.
     pub fn watermark(&self) -> Option<EventTime> {
-        [self.watch.watermark, self.click.watermark]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(EventTime::from_millis)
+        let both = self.watch.watermark.zip(self.click.watermark);
+        both.map(|(watch, click)| EventTime::from_millis(watch.min(click)))
     }
 }

@@ -193,6 +193,11 @@ pub struct UserBytes {
 }
 
 impl UserBytes {
+    #[cfg(test)]
+    pub(super) fn of(state: Option<Vec<u8>>, operand: Vec<u8>, rules: FoldRules) -> Self {
+        Self { state, operand, rules }
+    }
+
     /// The user's state. Borrows the texts.
     ///
     /// # Errors

@@ -1,19 +1,20 @@
 //! One shard's RocksDB: users under a merge operator, and the shard's progress beside them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
-    CompactOptions, CompactionDecision, DB, DBCompressionType, Direction, IteratorMode,
-    MergeOperands, Options, WriteBatch, WriteBufferManager,
+    CompactOptions, DB, DBCompressionType, Direction, IteratorMode, MergeOperands, Options,
+    WriteBatch, WriteBufferManager,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::pending::Pending;
 use super::progress::Progress;
+use super::sweep::{Sweep, USERS_PER_COMMIT};
 use crate::feature::{FoldRules, UserState};
 use crate::time::EventTime;
 
@@ -106,8 +107,9 @@ pub struct ShardStore {
     db: DB,
     path: PathBuf,
     rules: FoldRules,
-    /// Event time in milliseconds against which compaction drops users that have aged out.
-    watermark: Arc<AtomicI64>,
+    /// Event time in milliseconds against which users age out.
+    watermark: AtomicI64,
+    sweep: Mutex<Sweep>,
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -128,7 +130,6 @@ impl ShardStore {
         resources: &StoreResources,
         access: &Access<'_>,
     ) -> Result<Self, StoreError> {
-        let watermark = Arc::new(AtomicI64::new(i64::MIN));
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -139,7 +140,7 @@ impl ShardStore {
         // Reader instances keep all files open themselves; 2,000 is far above what one shard has.
         options.set_max_open_files(2_000);
         let families = [
-            ColumnFamilyDescriptor::new(USERS, users_options(rules, resources, &watermark)),
+            ColumnFamilyDescriptor::new(USERS, users_options(rules, resources)),
             ColumnFamilyDescriptor::new(META, Options::default()),
         ];
         let opened = match access {
@@ -150,7 +151,9 @@ impl ShardStore {
             }
         };
         let db = opened.map_err(|source| StoreError::Rocks { path: path.into(), source })?;
-        let mut store = Self { db, path: path.into(), rules, watermark };
+        let watermark = AtomicI64::new(i64::MIN);
+        let sweep = Mutex::default();
+        let mut store = Self { db, path: path.into(), rules, watermark, sweep };
         match access {
             Access::Owner { identity } => store.check_identity(identity)?,
             Access::Reader { .. } => {
@@ -217,11 +220,35 @@ impl ShardStore {
         let mut batch = WriteBatch::default();
         pending.for_each_user(|user, operand| batch.merge_cf(users, user, operand));
         batch.put_cf(self.meta(), PROGRESS, encode_meta(progress, &self.path)?);
+        self.drop_aged_out(&mut batch, pending, progress);
         // The WAL is on and not synced: a killed process loses nothing, a power cut rolls state
         // and offsets back together, and the log has the rest.
         self.db.write(batch).map_err(|e| self.rocks(e))?;
         self.set_watermark(progress);
         Ok(())
+    }
+
+    /// Adds to a batch that some users who have aged out by `progress` are dropped.
+    fn drop_aged_out(&self, batch: &mut WriteBatch, pending: &Pending, progress: &Progress) {
+        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watermark) = progress.watermark() else { return };
+        let Some(from) = sweep.resume(watermark) else { return };
+        let users = self.users();
+        let rows = self.db.iterator_cf(users, IteratorMode::From(&from, Direction::Forward));
+        let mut last = None;
+        for (n, row) in rows.take(USERS_PER_COMMIT).enumerate() {
+            // What cannot be read is kept: reads report it, the sweep must not hide it.
+            let Ok((user, state)) = row else { break };
+            let newest = UserState::newest_of(&state).ok().flatten();
+            if newest.is_some_and(|at| self.rules.is_aged_out(at, watermark)) && !pending.has(&user)
+            {
+                batch.delete_cf(users, &user);
+            }
+            last = (n + 1 == USERS_PER_COMMIT).then(|| user.into_vec());
+        }
+        if let Some(last) = last {
+            sweep.pause_after(last);
+        }
     }
 
     fn set_watermark(&self, progress: &Progress) {
@@ -232,11 +259,12 @@ impl ShardStore {
 
     fn is_aged_out(&self, state: &[u8]) -> Result<bool, StoreError> {
         let newest = UserState::newest_of(state).map_err(|e| self.damaged("a user", &e))?;
-        Ok(newest.is_none_or(|at| aged_out(&self.rules, at, &self.watermark)))
+        let watermark = EventTime::from_millis(self.watermark.load(Ordering::Relaxed));
+        Ok(newest.is_none_or(|at| self.rules.is_aged_out(at, watermark)))
     }
 
     /// Calls `each` with every user and their encoded state, in key order. Users that have aged
-    /// out are passed over, whether compaction has dropped them already or not.
+    /// out are passed over, whether they have been dropped already or not.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
@@ -300,6 +328,15 @@ impl ShardStore {
         Ok(())
     }
 
+    /// Compacts the files that hold `user`, whole: other users' newer events may lie elsewhere,
+    /// as when RocksDB compacts by itself.
+    #[cfg(test)]
+    pub(super) fn compact_around(&self, user: &str) {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.users(), Some(user), Some(user), &options);
+    }
+
     fn users(&self) -> &ColumnFamily {
         self.family(USERS)
     }
@@ -318,9 +355,7 @@ impl ShardStore {
 
     fn get_meta<T: for<'a> Deserialize<'a>>(&self, key: &str) -> Result<Option<T>, StoreError> {
         let bytes = self.db.get_cf(self.meta(), key).map_err(|e| self.rocks(e))?;
-        bytes
-            .map(|b| serde_json::from_slice(&b).map_err(|e| self.damaged(key, &e)))
-            .transpose()
+        bytes.map(|b| serde_json::from_slice(&b).map_err(|e| self.damaged(key, &e))).transpose()
     }
 
     fn put_meta<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
@@ -362,11 +397,7 @@ fn encode_meta<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, StoreErr
         .map_err(|e| StoreError::Damaged { path: path.into(), what: e.to_string() })
 }
 
-fn users_options(
-    rules: FoldRules,
-    resources: &StoreResources,
-    watermark: &Arc<AtomicI64>,
-) -> Options {
+fn users_options(rules: FoldRules, resources: &StoreResources) -> Options {
     let mut options = Options::default();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&resources.cache);
@@ -391,14 +422,6 @@ fn users_options(
             Some(joined)
         },
     );
-    let watermark = Arc::clone(watermark);
-    options.set_compaction_filter("driftline.ageing.v1", move |_level, _key: &[u8], state: &[u8]| {
-        match UserState::newest_of(state) {
-            Ok(Some(newest)) if aged_out(&rules, newest, &watermark) => CompactionDecision::Remove,
-            // What cannot be read is kept: the reader reports it, compaction must not hide it.
-            _ => CompactionDecision::Keep,
-        }
-    });
     options
 }
 
@@ -412,9 +435,4 @@ fn merge(state: Option<&[u8]>, operands: &MergeOperands, rules: &FoldRules) -> O
         user.fold(operand, rules).ok()?;
     }
     Some(user.encode())
-}
-
-fn aged_out(rules: &FoldRules, newest: EventTime, watermark: &AtomicI64) -> bool {
-    let watermark = EventTime::from_millis(watermark.load(Ordering::Relaxed));
-    rules.is_aged_out(newest, watermark)
 }
