@@ -67,14 +67,19 @@ fn main() {
 
     common::table(
         &format!("Request → reply, {samples} requests, one at a time"),
-        &["load", "echo p50", "request p50", "ratio", "echo p99", "request p99", "ratio", "samples"],
+        &[
+            "load",
+            "echo p50",
+            "request p50",
+            "ratio",
+            "echo p99",
+            "request p99",
+            "ratio",
+            "samples",
+        ],
         &rows,
     );
-    common::table(
-        "Freshness",
-        &["", "p50", "p99", "ratio of p99 (limit 3)"],
-        &fresh,
-    );
+    common::table("Freshness", &["", "p50", "p99", "ratio of p99 (limit 3)"], &fresh);
     common::delete_topics(&config, &topics);
 }
 
@@ -153,7 +158,8 @@ fn steady_load(config: &Config, per_second: u64, stop: Arc<AtomicBool>) -> JoinH
         while !stop.load(Ordering::Relaxed) {
             let due = (begun.elapsed().as_secs_f64() * per_second as f64) as u64;
             while sent < due {
-                let event = common::watch_event(&mut dice, 10_000_000 + sent, USERS, start - 10_000_000);
+                let event =
+                    common::watch_event(&mut dice, 10_000_000 + sent, USERS, start - 10_000_000);
                 sender.send(&event, Delivery::Ignored).expect("sent");
                 sent += 1;
             }
@@ -171,7 +177,8 @@ fn freshness(config: &Config, client: &RequestClient, samples: usize) -> Vec<Vec
     let (mut hops, mut fresh) = (Vec::new(), Vec::new());
     for number in 0..samples as u64 + 50 {
         let one_hop = hop.once();
-        let event = common::watch_event(&mut dice, 50_000_000 + number, USERS, wall_now() - 50_000_000);
+        let event =
+            common::watch_event(&mut dice, 50_000_000 + number, USERS, wall_now() - 50_000_000);
         let (heard, delivered) = channel();
         let begun = Instant::now();
         let call = move |result: Result<(i32, i64), String>| drop(heard.send(result));
@@ -255,7 +262,8 @@ impl Echo {
         // Over a topic that the worker does not read, and the one it replies on.
         let (ask, answer) = (config.topics.dead_letters(), config.topics.replies());
         let mut base = ClientConfig::new();
-        base.set("bootstrap.servers", &config.kafka.bootstrap).set_log_level(RDKafkaLogLevel::Error);
+        base.set("bootstrap.servers", &config.kafka.bootstrap)
+            .set_log_level(RDKafkaLogLevel::Error);
         let consumer: BaseConsumer = base
             .clone()
             .set("group.id", "bench-echo")
@@ -283,9 +291,7 @@ impl Echo {
             }
         });
         let reader = Reader::new(&settings, "bench-echo-client", "bench-echo").expect("a reader");
-        reader
-            .add(&TopicPartition { topic: answer, partition: 1 }, Position::End)
-            .expect("added");
+        reader.add(&TopicPartition { topic: answer, partition: 1 }, Position::End).expect("added");
         let producer =
             Producer::new(&settings, ProducerKind::LowLatency, "bench-echo").expect("a producer");
         std::thread::sleep(Duration::from_secs(1));

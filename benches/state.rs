@@ -58,11 +58,26 @@ fn main() {
         &format!("State, {users} users with {EVENTS_PER_USER} watch events each"),
         &["what", "figure"],
         &[
-            vec!["bytes a user on disk, compacted".into(), format!("{:.0}", bytes as f64 / users as f64)],
-            vec!["fold and commit, µs an event".into(), format!("{:.2}", fold * 1e6 / total as f64)],
-            vec!["full compaction, µs a user".into(), format!("{:.2}", compact * 1e6 / users as f64)],
-            vec!["read and decode a user, µs".into(), format!("{:.1}", read * 1e6 / f64::from(reads))],
-            vec!["events in a history read".into(), format!("{:.1}", known as f64 / f64::from(reads))],
+            vec![
+                "bytes a user on disk, compacted".into(),
+                format!("{:.0}", bytes as f64 / users as f64),
+            ],
+            vec![
+                "fold and commit, µs an event".into(),
+                format!("{:.2}", fold * 1e6 / total as f64),
+            ],
+            vec![
+                "full compaction, µs a user".into(),
+                format!("{:.2}", compact * 1e6 / users as f64),
+            ],
+            vec![
+                "read and decode a user, µs".into(),
+                format!("{:.1}", read * 1e6 / f64::from(reads)),
+            ],
+            vec![
+                "events in a history read".into(),
+                format!("{:.1}", known as f64 / f64::from(reads)),
+            ],
         ],
     );
 }

@@ -131,7 +131,8 @@ impl RequestClient {
         }
         let (waiting, stop) = (Arc::new(Waiting::default()), Stop::default());
         let (heard, ended) = (Arc::clone(&waiting), stop.clone());
-        let thread = runtime::spawn("replies", Urgency::Now, move || listen(&reader, &heard, &ended))?;
+        let thread =
+            runtime::spawn("replies", Urgency::Now, move || listen(&reader, &heard, &ended))?;
         Ok(Self {
             producer: Producer::new(&settings, ProducerKind::LowLatency, "driftline-client")?,
             topic: config.topics.requests(),
@@ -244,9 +245,8 @@ fn listen(reader: &Reader, waiting: &Waiting, stop: &Stop) {
             let id = record
                 .header(headers::CORRELATION_ID)
                 .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-            let asked = id.and_then(|id| {
-                waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
-            });
+            let asked = id
+                .and_then(|id| waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
             // Replies to others share the topic.
             if let Some(asked) = asked {
                 match decode_reply(record.value()) {

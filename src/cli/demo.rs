@@ -107,11 +107,8 @@ fn show(args: &Args, config: &Config, stop: &Stop, begun: Instant) -> Result<(),
         start: EventTime::from_millis(wall_now() - 2 * DAY_MS),
         ..WorldConfig::default()
     };
-    let settings = Settings {
-        world,
-        in_flight: 8,
-        ..Settings::new(Policy::Served, Speed::Times(SPEED))
-    };
+    let settings =
+        Settings { world, in_flight: 8, ..Settings::new(Policy::Served, Speed::Times(SPEED)) };
     println!(
         "{} simulated users begin to watch, click and ask, a day in {:.0} s…",
         settings.world.users,
@@ -172,7 +169,9 @@ impl Story {
         let positions: Vec<String> = after.iter().map(|(tp, o)| format!("{tp}@{o}")).collect();
         println!("   the last of these events are {}.", positions.join(" and "));
 
-        println!("\n3. They ask again, naming those events: the answer waits until they are folded.\n");
+        println!(
+            "\n3. They ask again, naming those events: the answer waits until they are folded.\n"
+        );
         let asked = Instant::now();
         let answer = self.ask(after)?;
         let took = asked.elapsed();
@@ -253,12 +252,14 @@ impl Story {
                     value: 0.0,
                     device: None,
                 };
-                let (heard, topic) = (delivered.clone(), self.sender.topic(event.source()).to_owned());
+                let (heard, topic) =
+                    (delivered.clone(), self.sender.topic(event.source()).to_owned());
                 let call = move |result: Result<(i32, i64), String>| {
                     // The receiver is waiting below.
-                    let _ = heard.send(result.map(|(partition, offset)| {
-                        (TopicPartition { topic, partition }, offset)
-                    }));
+                    let _ =
+                        heard.send(result.map(|(partition, offset)| {
+                            (TopicPartition { topic, partition }, offset)
+                        }));
                 };
                 self.sender.send(&event, Delivery::Call(Box::new(call)))?;
             }

@@ -132,8 +132,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 fn read_config(common: Common) -> Result<Config, Failure> {
     let mut overrides = common.overrides;
     overrides.extend(common.bootstrap.map(|b| format!("kafka.bootstrap={b}")));
-    let environment =
-        std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_")).collect();
+    let environment = std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_")).collect();
     Ok(load(&Sources { file: common.config, environment, overrides })?)
 }
 

@@ -70,8 +70,7 @@ pub struct Sources {
 }
 
 /// Tables whose keys are the user's own.
-const OPEN_TABLES: &[&str] =
-    &["kafka.properties", "global.trending_half_life_hours_by_surface"];
+const OPEN_TABLES: &[&str] = &["kafka.properties", "global.trending_half_life_hours_by_surface"];
 
 /// Variables of the project's scripts that are no config keys.
 const OTHER_VARIABLES: &[&str] =
@@ -167,20 +166,17 @@ fn set(
             (section, name, Some(sample.ok_or_else(|| unknown(key.to_owned(), origin))?))
         }
     };
-    let bad = |message: String| ConfigError::BadValue {
-        key: key.into(),
-        origin: origin.into(),
-        message,
-    };
+    let bad =
+        |message: String| ConfigError::BadValue { key: key.into(), origin: origin.into(), message };
     let value = match sample {
         None if section == "kafka.properties" => Value::String(text.into()),
         Some(Value::String(_)) => Value::String(text.into()),
         Some(Value::Array(_)) => Value::Array(
             text.split(',').filter(|p| !p.is_empty()).map(|p| p.trim().into()).collect(),
         ),
-        Some(Value::Integer(_)) => Value::Integer(
-            text.parse().map_err(|_| bad(format!("{text:?} is no whole number")))?,
-        ),
+        Some(Value::Integer(_)) => {
+            Value::Integer(text.parse().map_err(|_| bad(format!("{text:?} is no whole number")))?)
+        }
         _ => Value::Float(text.parse().map_err(|_| bad(format!("{text:?} is no number")))?),
     };
     let mut table = merged;

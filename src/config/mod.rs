@@ -349,7 +349,9 @@ fn in_range<T: PartialOrd + fmt::Display>(
     most: T,
 ) -> Result<(), ConfigError> {
     if value < least || value > most {
-        return Err(ConfigError::Invalid(format!("{key} is {value}; {least} to {most} are allowed")));
+        return Err(ConfigError::Invalid(format!(
+            "{key} is {value}; {least} to {most} are allowed"
+        )));
     }
     Ok(())
 }

@@ -145,9 +145,8 @@ impl SurfaceCounts {
             })
             .collect();
         // Ties by handle: handles differ between processes, the serving seed orders them anyway.
-        let better = |a: &(ItemHandle, f32), b: &(ItemHandle, f32)| {
-            b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
-        };
+        let better =
+            |a: &(ItemHandle, f32), b: &(ItemHandle, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if all.len() > TOP {
             all.select_nth_unstable_by(TOP, better);
             all.truncate(TOP);

@@ -142,8 +142,9 @@ impl ConsumerContext for Context {
 
 fn acknowledge_revocation(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
     let done = match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => held_of(consumer, partitions)
-            .and_then(|held| consumer.incremental_unassign(&held)),
+        RebalanceProtocol::Cooperative => {
+            held_of(consumer, partitions).and_then(|held| consumer.incremental_unassign(&held))
+        }
         _ => consumer.unassign(),
     };
     if let Err(error) = done {

@@ -187,11 +187,9 @@ impl Producer {
                 ("retry.backoff.ms", "50"),
             ],
         };
-        let inner = ThreadedProducer::from_config_and_context(
-            &settings.client(client_id, own),
-            Context,
-        )
-        .map_err(|e| KafkaError::new("creating a producer", e))?;
+        let inner =
+            ThreadedProducer::from_config_and_context(&settings.client(client_id, own), Context)
+                .map_err(|e| KafkaError::new("creating a producer", e))?;
         Ok(Self { inner })
     }
 

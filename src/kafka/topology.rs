@@ -168,7 +168,11 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Create(file) => {
-                write!(f, "+ {} ({} partitions, {} replicas", file.name, file.partitions, file.replicas)?;
+                write!(
+                    f,
+                    "+ {} ({} partitions, {} replicas",
+                    file.name, file.partitions, file.replicas
+                )?;
                 for (key, value) in &file.config {
                     write!(f, ", {key}={value}")?;
                 }

@@ -95,8 +95,7 @@ impl Committer {
         partition: i32,
         interactions: Vec<Interaction<'_>>,
     ) -> Result<(), String> {
-        let value =
-            Interactions { shard, interactions }.encode().map_err(|e| e.to_string())?;
+        let value = Interactions { shard, interactions }.encode().map_err(|e| e.to_string())?;
         let outgoing = Outgoing {
             topic: &self.topic,
             partition: Some(partition),

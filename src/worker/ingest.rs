@@ -262,12 +262,7 @@ impl Ingest {
 
     /// Sends a record to the partition where its user's state is. A client that sends no key,
     /// or partitions in another way than Kafka's Java client, is served all the same.
-    fn reroute(
-        &self,
-        record: &Record<'_>,
-        user: &str,
-        partition: i32,
-    ) -> Result<(), KafkaError> {
+    fn reroute(&self, record: &Record<'_>, user: &str, partition: i32) -> Result<(), KafkaError> {
         counter!(names::REROUTED, "topic" => record.topic().to_owned()).increment(1);
         let outgoing = Outgoing {
             topic: record.topic(),

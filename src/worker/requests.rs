@@ -16,8 +16,8 @@ use super::{Context, WorkerError};
 use crate::event::{After, ErrorKind, Reply, Request, Source, decode_request};
 use crate::feature::UserState;
 use crate::kafka::{
-    Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record,
-    TopicPartition, headers, partition_of,
+    Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record, TopicPartition, headers,
+    partition_of,
 };
 use crate::runtime::{self, Urgency};
 use crate::serving::{self, Pipeline, Query, World};
@@ -72,8 +72,7 @@ pub fn start(
     let client = config.kafka.client();
     let group = format!("{}-requests", config.kafka.group);
     let reader = Reader::new(&client, &group, "driftline-requests")?;
-    let producer =
-        Arc::new(Producer::new(&client, ProducerKind::LowLatency, "driftline-replies")?);
+    let producer = Arc::new(Producer::new(&client, ProducerKind::LowLatency, "driftline-replies")?);
     let (orders, inbox) = unbounded();
     let (jobs, work) = bounded::<Job>(config.serving.queue_limit);
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
@@ -362,9 +361,8 @@ impl Requests {
         let Some(bytes) = record.header(headers::AFTER) else {
             return Ok(AfterPositions::default());
         };
-        let shape = || {
-            format!("header {} must be topic-partition@offset,… in UTF-8", headers::AFTER)
-        };
+        let shape =
+            || format!("header {} must be topic-partition@offset,… in UTF-8", headers::AFTER);
         let text = std::str::from_utf8(bytes).map_err(|_| shape())?;
         let topics = &self.context.config.topics;
         let mut positions = Vec::new();
@@ -581,7 +579,10 @@ impl Answerer {
         let mut query = Query::new(&job.request, World { user: &user, global: &global });
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
         if after == After::Missed {
-            query.degrade("read_your_writes", "the deadline came before the fold had passed `after`");
+            query.degrade(
+                "read_your_writes",
+                "the deadline came before the fold had passed `after`",
+            );
         }
         let outcome = self.pipeline.run(query);
         Reply {

@@ -37,7 +37,8 @@ impl Installation {
     pub fn without_topics(bootstrap: &str, name: &str, settings: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{name}-{}-{}-{number}", std::process::id(), super::now_ms() % 100_000);
+        let unique =
+            format!("{name}-{}-{}-{number}", std::process::id(), super::now_ms() % 100_000);
         Self {
             kafka: Kafka::connect(bootstrap),
             prefix: format!("{unique}."),
