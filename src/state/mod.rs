@@ -5,6 +5,7 @@
 //! committed with their offsets a few times a second: the topic is the write-ahead log. Never
 //! knows what a topic's records mean; what an event does to a state is `feature`'s question.
 
+mod bulk;
 mod pending;
 mod progress;
 mod shard;

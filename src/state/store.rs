@@ -12,6 +12,7 @@ use rocksdb::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::bulk::{BULK_USERS, Incoming};
 use super::pending::Pending;
 use super::progress::Progress;
 use super::sweep::{Sweep, USERS_PER_COMMIT};
@@ -20,7 +21,8 @@ use crate::time::EventTime;
 
 const USERS: &str = "users";
 const META: &str = "meta";
-const PROGRESS: &str = "progress";
+/// Among the users, so that one file can hold both; no user id is empty.
+const PROGRESS: &[u8] = b"";
 const IDENTITY: &str = "identity";
 
 /// Why a store could not be opened, read or written.
@@ -33,6 +35,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What RocksDB said.
         source: rocksdb::Error,
+    },
+    /// A folder could not be made: a full disk, missing rights.
+    #[error("state store {path}: {source}")]
+    Io {
+        /// The store's folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The bytes of one key are damaged.
     #[error("state store {path}: {what}")]
@@ -55,15 +65,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether another process holds the store: it must not be touched.
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Rocks { source, .. } if source.to_string().contains("lock"))
+    /// Whether the store itself may be whole, so that it must not be touched: another process
+    /// holds it, or the disk is full.
+    pub fn spares_store(&self) -> bool {
+        match self {
+            Self::Rocks { source, .. } => {
+                let text = source.to_string();
+                text.contains("lock") || text.contains("No space left")
+            }
+            Self::Io { .. } => true,
+            Self::Damaged { .. } | Self::OtherIdentity { .. } => false,
+        }
     }
 
     /// A short stable name, for counting.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Rocks { .. } => "rocksdb",
+            Self::Io { .. } => "io",
             Self::Damaged { .. } => "damaged",
             Self::OtherIdentity { .. } => "other_identity",
         }
@@ -110,6 +129,9 @@ pub struct ShardStore {
     /// Event time in milliseconds against which users age out.
     watermark: AtomicI64,
     sweep: Mutex<Sweep>,
+    /// `None` for a reader, which commits nothing.
+    incoming: Option<Incoming>,
+    users_options: Options,
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -151,9 +173,23 @@ impl ShardStore {
             }
         };
         let db = opened.map_err(|source| StoreError::Rocks { path: path.into(), source })?;
-        let watermark = AtomicI64::new(i64::MIN);
-        let sweep = Mutex::default();
-        let mut store = Self { db, path: path.into(), rules, watermark, sweep };
+        // Only the owner, which holds RocksDB's lock by now, may empty the folder.
+        let incoming = match access {
+            Access::Owner { .. } => Some(
+                Incoming::prepare(path)
+                    .map_err(|source| StoreError::Io { path: path.into(), source })?,
+            ),
+            Access::Reader { .. } => None,
+        };
+        let mut store = Self {
+            db,
+            path: path.into(),
+            rules,
+            watermark: AtomicI64::new(i64::MIN),
+            sweep: Mutex::default(),
+            incoming,
+            users_options: users_options(rules, resources),
+        };
         match access {
             Access::Owner { identity } => store.check_identity(identity)?,
             Access::Reader { .. } => {
@@ -200,7 +236,9 @@ impl ShardStore {
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
     pub fn progress(&self) -> Result<Progress, StoreError> {
-        Ok(self.get_meta(PROGRESS)?.unwrap_or_default())
+        let bytes = self.db.get_cf(self.users(), PROGRESS).map_err(|e| self.rocks(e))?;
+        let progress = bytes.map(|b| serde_json::from_slice(&b)).transpose();
+        Ok(progress.map_err(|e| self.damaged("progress", &e))?.unwrap_or_default())
     }
 
     /// The committed state of one user, encoded.
@@ -211,16 +249,25 @@ impl ShardStore {
         self.db.get_cf(self.users(), user).map_err(|e| self.rocks(e))
     }
 
-    /// Writes what was folded since the last commit, and how far that is, in one batch.
+    /// Writes what was folded since the last commit, and how far that is, as one: a batch, or a
+    /// file where there is much.
     ///
     /// # Errors
-    /// [`StoreError`] where the store cannot be written; nothing of the batch is then there.
+    /// [`StoreError`] where the store cannot be written; nothing of the commit is then there.
     pub fn commit(&self, pending: &Pending, progress: &Progress) -> Result<(), StoreError> {
         let users = self.users();
+        let bytes = encode_meta(progress, &self.path)?;
         let mut batch = WriteBatch::default();
-        pending.for_each_user(|user, operand| batch.merge_cf(users, user, operand));
-        batch.put_cf(self.meta(), PROGRESS, encode_meta(progress, &self.path)?);
         self.drop_aged_out(&mut batch, pending, progress);
+        match &self.incoming {
+            Some(incoming) if pending.users() >= BULK_USERS => incoming
+                .commit(&self.db, users, &self.users_options, (PROGRESS, &bytes), pending)
+                .map_err(|e| self.rocks(e))?,
+            _ => {
+                pending.for_each_user(|user, operand| batch.merge_cf(users, user, operand));
+                batch.put_cf(users, PROGRESS, bytes);
+            }
+        }
         // The WAL is on and not synced: a killed process loses nothing, a power cut rolls state
         // and offsets back together, and the log has the rest.
         self.db.write(batch).map_err(|e| self.rocks(e))?;
@@ -274,6 +321,9 @@ impl ShardStore {
     ) -> Result<(), StoreError> {
         for row in self.db.iterator_cf(self.users(), IteratorMode::From(b"", Direction::Forward)) {
             let (user, state) = row.map_err(|e| self.rocks(e))?;
+            if *user == *PROGRESS {
+                continue;
+            }
             let user = std::str::from_utf8(&user).map_err(|e| self.damaged("a user id", &e))?;
             if !self.is_aged_out(&state)? {
                 each(user, &state)?;
@@ -408,6 +458,9 @@ fn users_options(rules: FoldRules, resources: &StoreResources) -> Options {
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(64 << 20);
     options.set_max_write_buffer_number(4);
+    // Large commits arrive as files of level 0: with the default of 4 they would be compacted
+    // into the whole of level 1 every few seconds.
+    options.set_level_zero_file_num_compaction_trigger(8);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);

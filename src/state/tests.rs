@@ -341,7 +341,7 @@ fn a_store_that_is_held_open_says_so() {
     let _held = open(dir.path());
     let access = Access::Owner { identity: "cluster/topics/0" };
     let error = ShardStore::open(dir.path(), RULES, &resources(), &access).err().unwrap();
-    assert!(error.is_in_use(), "{error}");
+    assert!(error.spares_store(), "{error}");
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Ingest {
     fn open_or_rebuild(&self, partition: i32) -> Result<Shard, HandlerError> {
         match self.open(partition) {
             Ok(shard) => Ok(shard),
-            Err(error) if error.is_in_use() => Err(error.into()),
+            Err(error) if error.spares_store() => Err(error.into()),
             Err(error) => {
                 self.set_aside(partition, error.reason(), &error.to_string())?;
                 Ok(self.open(partition)?)
