@@ -12,7 +12,8 @@ pub fn connect(config: &Config) -> Result<(Admin, Vec<TopicMetadata>), Failure> 
     let admin = Admin::new(&config.kafka.client())?;
     let topics = admin.topics().map_err(|error| {
         format!(
-            "no broker answers at {}: start one, or name yours with --bootstrap HOST:PORT ({error})",
+            "no broker answers at {}: start one, or name yours with --bootstrap HOST:PORT \
+             ({error})",
             config.kafka.bootstrap
         )
     })?;

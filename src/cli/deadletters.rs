@@ -63,7 +63,8 @@ enum Action {
         #[command(flatten)]
         filter: Filter,
         /// These only: partition@offset of the dead-letter topic
-        #[arg(long = "offset", value_name = "P@O", value_delimiter = ',', value_parser = parse_offset)]
+        #[arg(long = "offset", value_name = "P@O", value_delimiter = ',')]
+        #[arg(value_parser = parse_offset)]
         offsets: Vec<(i32, i64)>,
         /// All of them
         #[arg(long, conflicts_with_all = ["class", "topic", "offsets"])]
@@ -203,13 +204,16 @@ fn print_list(found: &[Letter], topic: &str, as_json: bool) {
     output::table(&["dead letter", "class", "from", "message", "key", "value"], &rows);
 }
 
-/// Counts by class and topic, and the newest of each.
+/// By class and topic of origin: how many, and the time of the newest.
+pub(super) type Counts = BTreeMap<(String, String), (u64, i64)>;
+
+/// Counts the `newest` of each partition.
 pub(super) fn count_by_class(
     letters: &Letters,
     newest: i64,
     mut admits: impl FnMut(&Letter) -> bool,
-) -> Result<BTreeMap<(String, String), (u64, i64)>, Failure> {
-    let mut counts: BTreeMap<(String, String), (u64, i64)> = BTreeMap::new();
+) -> Result<Counts, Failure> {
+    let mut counts = Counts::new();
     letters.scan(newest, |letter| {
         if admits(&letter) {
             let (count, last) = counts.entry((letter.class(), letter.origin())).or_default();

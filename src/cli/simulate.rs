@@ -2,6 +2,7 @@
 
 mod driver;
 mod lists;
+mod settings;
 mod tally;
 
 use std::process::ExitCode;
@@ -9,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-pub(super) use driver::{Driver, Settings};
+pub(super) use driver::Driver;
 pub(super) use lists::Policy;
+pub(super) use settings::Settings;
 pub(super) use tally::Tally;
 
 use super::pace::Speed;
@@ -67,6 +69,10 @@ pub struct Args {
     /// Items on a list
     #[arg(long, default_value_t = 10)]
     count: usize,
+    /// Ask to leave out the last so many items shown to the user, as an app does that pages
+    #[arg(long, value_name = "ITEMS", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=1000))]
+    exclude_shown: u16,
     /// Visits under way at a time
     #[arg(long, default_value_t = 32)]
     in_flight: usize,
@@ -160,6 +166,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         world,
         shifts: args.taste_shifts.iter().map(shift).collect(),
         count: args.count,
+        exclude_shown: usize::from(args.exclude_shown),
         in_flight: args.in_flight,
         timeout: args.timeout,
         wall_limit: args.wall_limit,

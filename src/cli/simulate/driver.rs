@@ -13,82 +13,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lists::{Lists, Policy};
+use super::settings::{ANSWER_MS, Settings, may_open};
 use super::tally::Tally;
 use crate::cli::Failure;
-use crate::cli::pace::{Pacer, Speed};
+use crate::cli::pace::Pacer;
 use crate::client::{Asked, Asking, EventSender, RequestClient};
 use crate::config::Config;
 use crate::event::{After, Device, EventKind, Reply, Request, Source, UserEvent};
 use crate::ids::{ItemId, UserId};
 use crate::kafka::{Delivery, ProducerKind, TopicPartition};
 use crate::runtime::Stop;
-use crate::simulation::{Action, Intent, Response, Shift, Visit, World, WorldConfig};
-use crate::time::{EventTime, MINUTE_MS, wall_now};
+use crate::simulation::{Action, Intent, Response, Visit, World};
+use crate::time::wall_now;
 
-/// What a person waits for a list, in event time. The same for every policy, so that they are
-/// compared on the same evening.
-pub const ANSWER_MS: i64 = 80;
-/// How far in event time a visit may be opened ahead of the oldest open one. Larger: a person's
-/// next page comes noticeably later than they would have asked. Smaller: less is in flight.
-const LEAD_MS: i64 = 2 * MINUTE_MS;
 /// How long the first reply may take: a worker that has just started restores its shards first.
 const FIRST_REPLY: Duration = Duration::from_secs(30);
 /// How long events may take to be delivered once everything is over.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// How often a thread that waits looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Whether a visit at `at` may be opened while the oldest open one is of `oldest`.
-pub fn may_open(at: EventTime, oldest: Option<EventTime>) -> bool {
-    oldest.is_none_or(|oldest| at.since(oldest) <= LEAD_MS)
-}
-
-/// What to drive, and how.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The world.
-    pub world: WorldConfig,
-    /// Changes of its people.
-    pub shifts: Vec<Shift>,
-    /// Who makes the lists.
-    pub policy: Policy,
-    /// Items on a list.
-    pub count: usize,
-    /// Visits open at a time.
-    pub in_flight: usize,
-    /// Event time against wall time.
-    pub speed: Speed,
-    /// How long a reply is waited for.
-    pub timeout: Duration,
-    /// When to open no more visits.
-    pub wall_limit: Option<Duration>,
-}
-
-impl Settings {
-    /// The default world.
-    pub fn new(policy: Policy, speed: Speed) -> Self {
-        Self {
-            world: WorldConfig::default(),
-            shifts: Vec::new(),
-            policy,
-            count: 10,
-            in_flight: 32,
-            speed,
-            timeout: Duration::from_secs(5),
-            wall_limit: None,
-        }
-    }
-
-    /// The world with its shifts planned.
-    ///
-    /// # Errors
-    /// Where the configuration makes no world.
-    pub fn make_world(&self) -> Result<World, Failure> {
-        let mut world = World::new(self.world.clone())?;
-        self.shifts.iter().for_each(|shift| world.apply(*shift));
-        Ok(world)
-    }
-}
 
 /// A world that runs in the background.
 pub struct Driver {
@@ -190,6 +133,8 @@ struct Known {
     under_way: usize,
     /// Their visit that waits for deliveries.
     waiting: Option<u64>,
+    /// Items lately shown to them, oldest first.
+    shown: VecDeque<ItemId>,
 }
 
 struct Run {
@@ -321,13 +266,15 @@ impl Run {
             locale: visit.locale.into(),
             ..Device::default()
         };
+        let known = self.people.get(&visit.user);
+        let last = known.map(|known| known.last).unwrap_or_default();
         let request = Request {
             surface: visit.surface.clone(),
+            exclude: known.map(|known| known.shown.iter().cloned().collect()).unwrap_or_default(),
             context_item: visit.context.clone(),
             device: Some(device),
             ..Request::new(request_id(visit), visit.user.clone(), self.settings.count)
         };
-        let last = self.people.get(&visit.user).map(|known| known.last).unwrap_or_default();
         let after = Source::ALL.into_iter().zip(last).filter_map(|(source, last)| {
             let (partition, offset) = last?;
             Some((TopicPartition { topic: self.events.topic(source).into(), partition }, offset))
@@ -449,8 +396,18 @@ impl Run {
             tally.clicks += response.clicks as u64;
             tally.unknown += response.unknown as u64;
         }
+        self.remember_shown(&visit.user, list.items);
         let request = self.client.is_some().then(|| request_id(&visit));
         self.send(&visit, &response, request.as_deref())
+    }
+
+    fn remember_shown(&mut self, user: &UserId, items: Vec<ItemId>) {
+        let limit = self.settings.exclude_shown;
+        if limit > 0 {
+            let shown = &mut self.people.entry(user.clone()).or_default().shown;
+            shown.extend(items);
+            shown.drain(..shown.len().saturating_sub(limit));
+        }
     }
 
     fn send(

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::driver::{ANSWER_MS, Settings, may_open};
+use super::settings::{ANSWER_MS, Settings, may_open};
 use super::tally::Tally;
 use crate::cli::Failure;
 use crate::ids::{ItemId, UserId, stable_hash};
@@ -47,8 +47,8 @@ impl Policy {
     }
 }
 
-/// Makes the lists of a local policy. Whatever a user has clicked is not offered again, as the
-/// product does.
+/// Makes the lists of a local policy. What a user was shown or has clicked is offered again only
+/// where nothing else is left: a list that repeats itself would be too easy to beat.
 pub struct Lists {
     policy: Policy,
     /// All items, the oldest first.
@@ -57,7 +57,7 @@ pub struct Lists {
     popularity: HashMap<ItemId, f64>,
     ranking: Vec<ItemId>,
     ranked_at: Option<EventTime>,
-    clicked: HashMap<UserId, HashSet<ItemId>>,
+    known: HashMap<UserId, HashSet<ItemId>>,
 }
 
 impl Lists {
@@ -73,17 +73,19 @@ impl Lists {
             popularity: HashMap::new(),
             ranking: Vec::new(),
             ranked_at: None,
-            clicked: HashMap::new(),
+            known: HashMap::new(),
         }
     }
 
     /// The list for a visit, best first.
     pub fn list(&mut self, world: &World, visit: &Visit, count: usize) -> Vec<ItemId> {
-        match self.policy {
-            Policy::Oracle => world.best_items(&visit.user, count, visit.at),
+        let list = match self.policy {
+            Policy::Oracle => return world.best_items(&visit.user, count, visit.at),
             Policy::Popular => self.popular(visit, count),
             Policy::Random | Policy::Served => self.random(world, visit, count),
-        }
+        };
+        self.known.entry(visit.user.clone()).or_default().extend(list.iter().cloned());
+        list
     }
 
     /// Takes note of what people did.
@@ -94,7 +96,7 @@ impl Lists {
             // addition a click. 2^1023 is nearly three years of days.
             let age = at.since(self.start) as f64 / HALF_LIFE_MS as f64;
             *self.popularity.entry(item.clone()).or_default() += age.min(1_000.0).exp2();
-            self.clicked.entry(visit.user.clone()).or_default().insert(item.clone());
+            self.known.entry(visit.user.clone()).or_default().insert(item.clone());
         }
     }
 
@@ -102,15 +104,15 @@ impl Lists {
         let name = format!("{} {} {}", world.config().seed, visit.session, visit.page);
         let mut dice = ChaCha8Rng::seed_from_u64(stable_hash(name.as_bytes()));
         let published = self.by_age.partition_point(|(at, _)| *at <= visit.at);
-        let clicked = self.clicked.get(&visit.user);
+        let known = self.known.get(&visit.user);
         let mut list: Vec<ItemId> = Vec::with_capacity(count);
-        // Where nearly everything is clicked or on the list already, it stays short.
+        // Where nearly everything is known or on the list already, it stays short.
         for _ in 0..20 * count {
             if list.len() == count || published == 0 {
                 break;
             }
             let item = &self.by_age[dice.random_range(0..published)].1;
-            if !list.contains(item) && !clicked.is_some_and(|c| c.contains(item)) {
+            if !list.contains(item) && !known.is_some_and(|known| known.contains(item)) {
                 list.push(item.clone());
             }
         }
@@ -131,10 +133,11 @@ impl Lists {
             ranked.sort_by(|(a, _), (b, _)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             self.ranking = ranked.into_iter().map(|(_, item)| item.clone()).collect();
         }
-        let clicked = self.clicked.get(&visit.user);
-        let unknown =
-            self.ranking.iter().filter(|item| !clicked.is_some_and(|c| c.contains(*item)));
-        unknown.take(count).cloned().collect()
+        let known = self.known.get(&visit.user);
+        let is_known = |item: &&ItemId| known.is_some_and(|known| known.contains(*item));
+        let fresh = self.ranking.iter().filter(|item| !is_known(item));
+        let repeated = self.ranking.iter().filter(is_known);
+        fresh.chain(repeated).take(count).cloned().collect()
     }
 }
 
@@ -210,19 +213,21 @@ mod tests {
     }
 
     #[test]
-    fn a_popular_list_is_made_of_published_items_the_user_has_not_clicked() {
+    fn a_popular_list_is_made_of_published_items_that_are_new_to_the_user() {
         let mut world = settings().make_world().unwrap();
         let mut lists = Lists::new(&world, Policy::Popular);
         let mut seen: HashMap<UserId, HashSet<ItemId>> = HashMap::new();
         while let Some(visit) = world.next_visit() {
             let list = lists.list(&world, &visit, 10);
             let known = seen.entry(visit.user.clone()).or_default();
+            let spare = known.len() + 10 < world.items().len() / 2;
             for item in &list {
                 assert!(world.item(item).unwrap().published <= visit.at);
-                assert!(!known.contains(item));
+                assert!(!spare || !known.contains(item));
             }
             let response = world.respond(&visit, &list, visit.at);
             lists.learn(&visit, &response);
+            known.extend(list.iter().cloned());
             known.extend(response.actions.iter().map(|action| action.item().clone()));
         }
     }
