@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::dice::Dice;
 use common::events::Stream;
 use common::installation::Installation;
+use common::load::EndOf;
 use common::oracle::{self, DEFAULT_RULES, Rules};
 
 const KILLS: usize = 20;
@@ -65,14 +66,6 @@ fn twenty_killed_workers_leave_the_state_of_one_that_never_died() {
     let killed = site.digest(&site.data_dir("a"));
     assert_eq!(killed, undisturbed.digest(&undisturbed.data_dir("b")));
     assert_eq!(killed["users"], expected.len());
-}
-
-struct EndOf<'a>(&'a AtomicBool);
-
-impl Drop for EndOf<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 /// Sends about 1,500 events a second.

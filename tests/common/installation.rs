@@ -163,6 +163,20 @@ impl Installation {
         all
     }
 
+    /// The shard of each user who has sent an event.
+    pub fn shards_of_users(&self) -> BTreeMap<String, i32> {
+        let mut shards = BTreeMap::new();
+        for source in Source::ALL {
+            let codec = if source == Source::Watch { &avro::WATCH } else { &avro::CLICK };
+            for seen in self.kafka.read_all(&self.topic(source.topic())) {
+                let event = codec.decode(seen.value.as_deref().unwrap_or_default());
+                let user = event["user"].as_str().expect("a user").to_owned();
+                shards.insert(user, seen.partition);
+            }
+        }
+        shards
+    }
+
     // --- State -------------------------------------------------------------------------------
 
     /// Every user of a folder, by id.
@@ -217,6 +231,18 @@ impl Installation {
             assert!(worker.is_running(), "the worker ended:\n{}", worker.log_text());
             // Rerouted events move the ends, so these are asked for each time.
             (self.progress(&worker.data_dir)? == self.ends()).then_some(())
+        });
+    }
+
+    /// The same where several workers share the shards: each must be complete in the folder of
+    /// a worker.
+    pub fn wait_folded_by_any(&self, workers: &[&Worker]) {
+        eventually("everything is folded by some worker", || {
+            let found: Vec<_> =
+                workers.iter().filter_map(|w| self.progress(&w.data_dir)).collect();
+            let is_complete =
+                |(shard, end): (&i32, &[i64; 2])| found.iter().any(|f| f.get(shard) == Some(end));
+            self.ends().iter().all(is_complete).then_some(())
         });
     }
 

@@ -1,5 +1,6 @@
 //! Clients of the topics: sends records, reads topics whole, listens.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -225,6 +226,23 @@ impl Kafka {
         for result in altered.expect("the broker takes group configuration") {
             result.expect("the group is configured");
         }
+    }
+
+    /// Sets a topic's configuration by hand, all of it.
+    pub fn configure_topic(&self, name: &str, config: &[(&str, &str)]) {
+        let (admin, runtime) = self.admin();
+        let fresh = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let config = config.iter().fold(fresh, |all, (key, value)| all.set(key, value));
+        let altered = runtime.block_on(admin.alter_configs([&config], &AdminOptions::new()));
+        altered.expect("an answer").remove(0).expect("a configured topic");
+    }
+
+    pub fn topic_config(&self, name: &str) -> BTreeMap<String, String> {
+        let (admin, runtime) = self.admin();
+        let topic = ResourceSpecifier::Topic(name);
+        let described = runtime.block_on(admin.describe_configs([&topic], &AdminOptions::new()));
+        let resource = described.expect("an answer").remove(0).expect("a described topic");
+        resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect()
     }
 
     pub fn create_topic(&self, name: &str, partitions: i32) {

@@ -11,6 +11,7 @@ pub mod dice;
 pub mod events;
 pub mod installation;
 pub mod kafka;
+pub mod load;
 pub mod oracle;
 pub mod requests;
 pub mod worker;
