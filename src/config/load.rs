@@ -120,7 +120,14 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Io { path: path.into(), source })?;
     text.parse::<Table>()
-        .map_err(|e| ConfigError::Syntax { path: path.into(), message: e.to_string() })
+        .map_err(|e| ConfigError::Syntax { path: path.into(), message: syntax(&text, &e) })
+}
+
+/// Where and why, without the line itself: it may hold a secret.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start));
+    let line = line.map_or(1, |before| before.matches('\n').count() + 1);
+    format!("line {line}: {}", error.message())
 }
 
 fn check_keys(known: &Table, given: &Table, path: &str, origin: &str) -> Result<(), ConfigError> {

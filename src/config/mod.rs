@@ -4,12 +4,14 @@
 //! configuration is shown.
 
 mod load;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use load::{ConfigError, Sources, load};
 
@@ -359,8 +361,16 @@ fn in_range<T: PartialOrd + fmt::Display>(
 const MASK: &str = "********";
 
 /// A text that is never shown.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Serde's own message would quote what it found.
+        let wrong = |_| serde::de::Error::custom("a secret must be a text, in quotes");
+        String::deserialize(deserializer).map(Self).map_err(wrong)
+    }
+}
 
 impl Secret {
     /// The text itself, for the client that needs it.
@@ -386,8 +396,16 @@ impl Serialize for Secret {
 }
 
 /// librdkafka properties, shown with their secrets masked.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default)]
 pub struct Properties(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Any of them may be a secret.
+        let texts = BTreeMap::<String, Secret>::deserialize(deserializer)?;
+        Ok(Self(texts.into_iter().map(|(key, Secret(value))| (key, value)).collect()))
+    }
+}
 
 impl Properties {
     fn shown(&self) -> BTreeMap<&str, &str> {

@@ -8,6 +8,8 @@
 mod interner;
 mod neighbours;
 mod replay_guard;
+#[cfg(test)]
+mod tests;
 mod trending;
 
 pub use interner::{ItemHandle, Items};

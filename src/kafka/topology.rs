@@ -1,5 +1,8 @@
 //! Topics as code: files in Strimzi's shape, and the difference between them and a cluster.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

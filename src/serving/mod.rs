@@ -12,6 +12,8 @@ mod scorers;
 mod selectors;
 mod side_effects;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use pipeline::{Outcome, Pipeline, Scored};
 pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, Why, World};

@@ -5,6 +5,10 @@ use std::collections::HashSet;
 use crate::serving::pipeline::{CandidateSource, Proposal};
 use crate::serving::query::{Query, SourceKind, Why};
 
+/// What the best of another list is worth next to the last of this one: less, so that the seed,
+/// which orders equals, never puts it before.
+const ELSEWHERE: f32 = 0.9;
+
 /// See the module.
 pub struct Trending;
 
@@ -19,13 +23,13 @@ impl CandidateSource for Trending {
         let limit = query.proposals();
         let mut proposals = Vec::with_capacity(limit);
         let mut there = HashSet::with_capacity(limit);
-        let mut least = 1.0;
+        let mut least = 1.0 / ELSEWHERE;
         for place in if surface.is_empty() { vec![""] } else { vec![surface, ""] } {
             let top = global.trending().top(place);
             let best = top.first().map_or(1.0, |t| t.1).max(f32::MIN_POSITIVE);
             // Each list is scaled to its best. What is trending elsewhere comes after what is
             // trending here: it only fills up.
-            let scale = least / best;
+            let scale = least * ELSEWHERE / best;
             let why = Why::Trending { here: !place.is_empty() };
             for &(item, score) in top.iter() {
                 if proposals.len() == limit {
