@@ -26,6 +26,9 @@ pub enum ClientError {
     /// The record could not be encoded.
     #[error("encoding: {0}")]
     Encode(#[from] Rejection),
+    /// A topic is missing.
+    #[error("topic {0} does not exist: run `driftline topics apply` first")]
+    NoTopic(String),
     /// Nobody answered.
     #[error("no reply within {0:?}: is a worker running? `driftline doctor` looks")]
     NoReply(Duration),
@@ -119,12 +122,14 @@ impl RequestClient {
         let settings = config.kafka.client();
         let admin = crate::kafka::Admin::new(&settings)?;
         let topics = admin.topics()?;
-        let partitions =
-            |name: &str| topics.iter().find(|t| t.name == name).map_or(1, |t| t.partitions);
+        let partitions = |name: &str| {
+            let found = topics.iter().find(|t| t.name == name).map(|t| t.partitions);
+            found.ok_or_else(|| ClientError::NoTopic(name.to_owned()))
+        };
         let reply_topic = config.topics.replies();
         // The group names where positions would be noted; none are.
         let reader = Reader::new(&settings, "driftline-client", "driftline-client")?;
-        for partition in 0..partitions(&reply_topic) {
+        for partition in 0..partitions(&reply_topic)? {
             let tp = TopicPartition { topic: reply_topic.clone(), partition };
             let (_, end) = reader.bounds(&tp)?;
             reader.add(&tp, Position::At(end))?;
@@ -136,7 +141,7 @@ impl RequestClient {
         Ok(Self {
             producer: Producer::new(&settings, ProducerKind::LowLatency, "driftline-client")?,
             topic: config.topics.requests(),
-            partitions: partitions(&config.topics.requests()),
+            partitions: partitions(&config.topics.requests())?,
             reply_topic,
             waiting,
             stop,

@@ -130,10 +130,25 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 fn read_config(common: Common) -> Result<Config, Failure> {
-    let mut overrides = common.overrides;
+    let mut overrides = all_overrides(std::env::args());
     overrides.extend(common.bootstrap.map(|b| format!("kafka.bootstrap={b}")));
     let environment = std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_")).collect();
     Ok(load(&Sources { file: common.config, environment, overrides })?)
+}
+
+/// Every `--set`, wherever it stands: of a flag that may stand before and after the subcommand,
+/// clap keeps the later ones only.
+fn all_overrides(args: impl Iterator<Item = String>) -> Vec<String> {
+    let mut args = args.skip(1);
+    let mut all = Vec::new();
+    while let Some(arg) = args.next() {
+        if arg == "--set" {
+            all.extend(args.next());
+        } else if let Some(value) = arg.strip_prefix("--set=") {
+            all.push(value.to_owned());
+        }
+    }
+    all
 }
 
 /// Reads `30s`, `5m`, `2h`, `1d`, `250ms`.
@@ -154,4 +169,16 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
         .filter(|n| n.is_finite() && *n >= 0.0)
         .map(|n| std::time::Duration::from_secs_f64(n * seconds))
         .ok_or_else(|| format!("{text:?} is no duration such as 30s or 5m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_overrides;
+
+    #[test]
+    fn overrides_before_and_after_the_subcommand_all_count() {
+        let line = "driftline --set a.b=1 worker --set=c.d=2 --set e.f=3 --json";
+        let all = all_overrides(line.split(' ').map(str::to_owned));
+        assert_eq!(all, ["a.b=1", "c.d=2", "e.f=3"]);
+    }
 }

@@ -138,11 +138,14 @@ fn fold_plainly(logs: &Logs, rules: &FoldRules) -> Vec<u8> {
     fold(&interleave(logs, &[true]), &[usize::MAX], rules)
 }
 
+/// Time, id, item, fraction, duration, surface, session.
+type OracleEntry = (i64, u32, String, u8, u32, String, u64);
+
 /// What a user's state should be, computed from all events at once.
 #[derive(Debug, PartialEq)]
 struct Expected {
     /// By topic: time, id, item, fraction in 1/200, seconds, surface, session.
-    recent: [Vec<(i64, u32, String, u8, u32, String, u64)>; 2],
+    recent: [Vec<OracleEntry>; 2],
     /// By start and width: watches, clicks, watched ms, completions, skips.
     buckets: BTreeMap<(i64, i64), [u64; 5]>,
     /// By index: events by hour of day, fingerprints of items beyond the history.

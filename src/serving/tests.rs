@@ -169,10 +169,10 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
         let scale = top.first().map_or(0.0, |best| least * 0.9 / best.1);
         for (item, score) in top.iter() {
             let item = items.name(*item).to_string();
-            if !trending.contains_key(&item) {
+            trending.entry(item).or_insert_with(|| {
                 least = score * scale;
-                trending.insert(item, least);
-            }
+                least
+            });
         }
     }
     by_source.push((0.05, trending));

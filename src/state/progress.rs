@@ -15,7 +15,7 @@ pub struct Progress {
 }
 
 /// Progress over one partition of one topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceProgress {
     /// The next offset to fold: everything below it is in the state.
     pub next_offset: i64,
@@ -23,12 +23,6 @@ pub struct SourceProgress {
     pub watermark: Option<i64>,
     /// The last record folded, by which the topic is known again.
     pub anchor: Option<Anchor>,
-}
-
-impl Default for SourceProgress {
-    fn default() -> Self {
-        Self { next_offset: 0, watermark: None, anchor: None }
-    }
 }
 
 /// A record that was folded. If the log holds another one at its offset, the topic is not the

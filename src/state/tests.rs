@@ -515,3 +515,33 @@ fn reads_beside_commits_neither_lose_nor_double_events() {
     commit(&shard);
     assert_eq!(counts(&shard, 1).0, u64::from(EVENTS));
 }
+
+#[test]
+fn a_large_commit_leaves_the_same_state_as_many_small_ones() {
+    let record = |n: u32| (format!("user-{}", n % 7_000), BASE + i64::from(n) * 1_000);
+    let fold = |shard: &Shard, n: u32| {
+        let (user, at) = record(n);
+        let hash = stable_hash(user.as_bytes());
+        watch(0, at, n).with(|event| {
+            shard.fold(&user, hash, event, Anchor { offset: i64::from(n), hash: 0 });
+        });
+    };
+    let (large, small) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let digests: Vec<_> = [(&large, 10_000), (&small, 1_000)]
+        .map(|(dir, events_per_commit)| {
+            let shard = shard(dir);
+            for n in 0..20_000 {
+                fold(&shard, n);
+                if (n + 1) % events_per_commit == 0 {
+                    shard.commit(&shard.freeze().unwrap()).unwrap();
+                }
+            }
+            drop(shard);
+            let store = open(dir.path());
+            assert_eq!(store.progress().unwrap().watch.next_offset, 20_000);
+            store.digest().unwrap()
+        })
+        .into();
+    assert_eq!(digests[0].users, 7_000);
+    assert_eq!(digests[0], digests[1]);
+}

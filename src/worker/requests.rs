@@ -296,7 +296,8 @@ impl Requests {
         let (encoding, decoded) = decode_request(record.value());
         let (address, addressed) = replies::return_address(record, encoding, config);
         let bad = |message: String, id: &str, user: &str| {
-            Verdict::Answer(address.clone(), Reply::error(id, user, ErrorKind::BadRequest, message))
+            let reply = Reply::error(id, user, ErrorKind::BadRequest, message);
+            Verdict::Answer(Box::new((address.clone(), reply)))
         };
         let mut request = match decoded {
             Ok(request) => request,
@@ -399,7 +400,8 @@ impl Requests {
         in_flight.next = offset + 1;
         match verdict {
             Verdict::Rerouted(done) => in_flight.open.push_back((offset, done)),
-            Verdict::Answer(address, reply) => {
+            Verdict::Answer(answer) => {
+                let (address, reply) = *answer;
                 let done = Arc::new(AtomicBool::new(false));
                 in_flight.open.push_back((offset, Arc::clone(&done)));
                 reply_now(&self.producer, &address, &reply, done);
@@ -468,7 +470,7 @@ impl Requests {
 
 enum Verdict {
     Job(Box<Job>),
-    Answer(ReturnAddress, Reply),
+    Answer(Box<(ReturnAddress, Reply)>),
     Rerouted(Arc<AtomicBool>),
 }
 
