@@ -56,7 +56,18 @@ pub enum StoreError {
 impl StoreError {
     /// Whether another process holds the store: it must not be touched.
     pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Rocks { source, .. } if source.to_string().contains("lock"))
+        // By the lock file's name: the word alone is also part of "block checksum mismatch".
+        matches!(self, Self::Rocks { source, .. }
+            if source.kind() == rocksdb::ErrorKind::IOError && source.to_string().contains("/LOCK"))
+    }
+
+    /// Whether what is stored is broken: trying again would fail again.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Rocks { source, .. } => source.kind() == rocksdb::ErrorKind::Corruption,
+            Self::Damaged { .. } => true,
+            Self::OtherIdentity { .. } => false,
+        }
     }
 
     /// A short stable name, for counting.
@@ -150,13 +161,15 @@ impl ShardStore {
             }
         };
         let db = opened.map_err(|source| StoreError::Rocks { path: path.into(), source })?;
-        let mut store = Self { db, path: path.into(), rules, watermark };
+        let store = Self { db, path: path.into(), rules, watermark };
         match access {
             Access::Owner { identity } => store.check_identity(identity)?,
             Access::Reader { .. } => {
                 store.db.try_catch_up_with_primary().map_err(|e| store.rocks(e))?;
-                if let Some(found) = store.identity()? {
-                    store.rules = found.rules;
+                // Whoever reads must fold what waits in the memtable as the owner does.
+                if let Some(found) = store.identity()?.filter(|found| found.rules != rules) {
+                    drop(store);
+                    return Self::open(path, found.rules, resources, access);
                 }
             }
         }
