@@ -82,6 +82,9 @@ enum Command {
     /// Show the effective configuration
     Config(config::Args),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  driftline completions bash > ~/.local/share/bash-completion/completions/driftline
+  driftline completions zsh > ~/.zfunc/_driftline")]
     Completions {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
@@ -122,8 +125,22 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Every `--set`, before and after the subcommand: clap keeps only those of the inner one.
+fn all_overrides() -> Vec<String> {
+    let mut all = Vec::new();
+    let mut arguments = std::env::args().skip(1).take_while(|a| a != "--");
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--set") {
+            Some("") => all.extend(arguments.next()),
+            Some(rest) => all.extend(rest.strip_prefix('=').map(str::to_owned)),
+            None => {}
+        }
+    }
+    all
+}
+
 fn read_config(common: Common) -> Result<Config, Failure> {
-    let mut overrides = common.overrides;
+    let mut overrides = all_overrides();
     overrides.extend(common.bootstrap.map(|b| format!("kafka.bootstrap={b}")));
     let environment =
         std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_")).collect();
