@@ -2,7 +2,7 @@
 //! tools, benches and tests; the worker never uses it.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::kafka::{
     Delivery, Headers, KafkaError, Outgoing, Position, Producer, ProducerKind, Reader,
     TopicPartition, headers, partition_of,
 };
-use crate::runtime::{self, Stop};
+use crate::runtime::{self, Stop, Urgency};
 
 /// What went wrong with a client.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum ClientError {
     /// The record could not be encoded.
     #[error("encoding: {0}")]
     Encode(#[from] Rejection),
+    /// A topic is missing.
+    #[error("topic {0} does not exist: run `driftline topics apply` first")]
+    NoTopic(String),
     /// Nobody answered.
     #[error("no reply within {0:?}: is a worker running? `driftline doctor` looks")]
     NoReply(Duration),
@@ -103,7 +106,12 @@ pub struct RequestClient {
     reader: Option<JoinHandle<()>>,
 }
 
-type Waiting = Mutex<HashMap<[u8; 16], Sender<Reply>>>;
+type OnReply = Box<dyn FnOnce(Reply) + Send>;
+type Waiting = Mutex<HashMap<[u8; 16], OnReply>>;
+
+/// A request that was sent with [`RequestClient::send_with`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked([u8; 16]);
 
 impl RequestClient {
     /// Connects and begins to listen on the default reply topic.
@@ -114,23 +122,26 @@ impl RequestClient {
         let settings = config.kafka.client();
         let admin = crate::kafka::Admin::new(&settings)?;
         let topics = admin.topics()?;
-        let partitions =
-            |name: &str| topics.iter().find(|t| t.name == name).map_or(1, |t| t.partitions);
+        let partitions = |name: &str| {
+            let found = topics.iter().find(|t| t.name == name).map(|t| t.partitions);
+            found.ok_or_else(|| ClientError::NoTopic(name.to_owned()))
+        };
         let reply_topic = config.topics.replies();
         // The group names where positions would be noted; none are.
         let reader = Reader::new(&settings, "driftline-client", "driftline-client")?;
-        for partition in 0..partitions(&reply_topic) {
+        for partition in 0..partitions(&reply_topic)? {
             let tp = TopicPartition { topic: reply_topic.clone(), partition };
             let (_, end) = reader.bounds(&tp)?;
             reader.add(&tp, Position::At(end))?;
         }
         let (waiting, stop) = (Arc::new(Waiting::default()), Stop::default());
         let (heard, ended) = (Arc::clone(&waiting), stop.clone());
-        let thread = runtime::spawn("replies", move || listen(&reader, &heard, &ended))?;
+        let thread =
+            runtime::spawn("replies", Urgency::Now, move || listen(&reader, &heard, &ended))?;
         Ok(Self {
             producer: Producer::new(&settings, ProducerKind::LowLatency, "driftline-client")?,
             topic: config.topics.requests(),
-            partitions: partitions(&config.topics.requests()),
+            partitions: partitions(&config.topics.requests())?,
             reply_topic,
             waiting,
             stop,
@@ -143,10 +154,25 @@ impl RequestClient {
     /// # Errors
     /// [`ClientError`] where it cannot be encoded or sent.
     pub fn send(&self, request: &Request, asking: &Asking) -> Result<Receiver<Reply>, ClientError> {
+        let (answer, reply) = channel();
+        self.send_with(request, asking, move |reply| drop(answer.send(reply)))?;
+        Ok(reply)
+    }
+
+    /// Sends a request; `on_reply` is called on the thread that reads replies, and must not
+    /// block it.
+    ///
+    /// # Errors
+    /// [`ClientError`] where it cannot be encoded or sent.
+    pub fn send_with(
+        &self,
+        request: &Request,
+        asking: &Asking,
+        on_reply: impl FnOnce(Reply) + Send + 'static,
+    ) -> Result<Asked, ClientError> {
         let value = encode_request(request, Encoding::AvroSingleObject)?;
         let correlation = *uuid::Uuid::new_v4().as_bytes();
-        let (answer, reply) = channel();
-        self.waiting().insert(correlation, answer);
+        self.waiting().insert(correlation, Box::new(on_reply));
         let mut all: Headers = vec![
             (headers::CORRELATION_ID.into(), Some(correlation.to_vec())),
             (headers::REPLY_TOPIC.into(), Some(self.reply_topic.clone().into_bytes())),
@@ -166,8 +192,17 @@ impl RequestClient {
             headers: all,
             ..Outgoing::default()
         };
-        self.producer.send(&outgoing, Delivery::Ignored)?;
-        Ok(reply)
+        if let Err(error) = self.producer.send(&outgoing, Delivery::Ignored) {
+            self.forget(Asked(correlation));
+            return Err(error.into());
+        }
+        Ok(Asked(correlation))
+    }
+
+    /// Nobody waits for this reply any more; without this, one that never comes is waited for
+    /// as long as the client lives.
+    pub fn forget(&self, asked: Asked) {
+        self.waiting().remove(&asked.0);
     }
 
     /// Sends a request and waits for its reply.
@@ -180,9 +215,11 @@ impl RequestClient {
         asking: &Asking,
         timeout: Duration,
     ) -> Result<Reply, ClientError> {
-        let reply = self.send(request, asking)?;
+        let (answer, reply) = channel();
+        let asked = self.send_with(request, asking, move |reply| drop(answer.send(reply)))?;
         reply.recv_timeout(timeout).map_err(|e| match e {
             RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected => {
+                self.forget(asked);
                 ClientError::NoReply(timeout)
             }
         })
@@ -193,7 +230,7 @@ impl RequestClient {
         partition_of(user.as_bytes(), self.partitions)
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 16], Sender<Reply>>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 16], OnReply>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -213,13 +250,12 @@ fn listen(reader: &Reader, waiting: &Waiting, stop: &Stop) {
             let id = record
                 .header(headers::CORRELATION_ID)
                 .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-            let asked = id.and_then(|id| {
-                waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
-            });
+            let asked = id
+                .and_then(|id| waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
             // Replies to others share the topic.
             if let Some(asked) = asked {
                 match decode_reply(record.value()) {
-                    Ok(reply) => drop(asked.send(reply)),
+                    Ok(reply) => asked(reply),
                     Err(error) => tracing::warn!(%error, "an unreadable reply"),
                 }
             }

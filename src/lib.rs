@@ -6,6 +6,8 @@ pub mod config;
 pub mod dataset;
 pub mod event;
 pub mod feature;
+#[cfg(test)]
+mod fixtures;
 pub mod global;
 pub mod ids;
 pub mod kafka;

@@ -39,15 +39,59 @@ impl Stop {
     }
 }
 
+/// How much a thread's work may be put off when processors are short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for it: requests.
+    Now,
+    /// It must keep up: folding.
+    Soon,
+    /// It may lag behind a burst: tables over all users.
+    Later,
+}
+
+impl Urgency {
+    /// The niceness of the thread; each step of 5 is a factor of about three in CPU time.
+    fn niceness(self) -> i32 {
+        match self {
+            Urgency::Now => 0,
+            Urgency::Soon => 5,
+            Urgency::Later => 10,
+        }
+    }
+}
+
 /// Starts a named thread.
 ///
 /// # Errors
 /// Where the system has no more threads.
 pub fn spawn(
     name: &str,
+    urgency: Urgency,
     body: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(body)
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        lower_priority(urgency);
+        body();
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn lower_priority(urgency: Urgency) {
+    if urgency == Urgency::Now {
+        return;
+    }
+    // Linux keeps niceness by thread: the thread's own id stands for the process id.
+    let thread = Some(rustix::thread::gettid());
+    if let Err(error) = rustix::process::setpriority_process(thread, urgency.niceness()) {
+        tracing::debug!(%error, "a thread keeps its priority");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lower_priority(urgency: Urgency) {
+    // Elsewhere niceness is by process, and all threads stay as they are.
+    let _ = urgency.niceness();
 }
 
 /// Waits for a thread's end.

@@ -122,7 +122,8 @@ fn undecodable(event: &Event, dice: &mut Dice, kind: u64) -> Bad {
 /// Events that cannot be.
 fn impossible(event: &Event, dice: &mut Dice, kind: u64) -> Bad {
     let now = common::now_ms();
-    let mut field = |name: &str, value: Value, class| bad(with_field(event, dice, name, value), class);
+    let mut field =
+        |name: &str, value: Value, class| bad(with_field(event, dice, name, value), class);
     let long = "x".repeat(257);
     match kind {
         0 => field("event_id", "".into(), "EmptyId"),
@@ -161,7 +162,8 @@ fn good(dice: &mut Dice) -> Event {
     let user = format!("user-{}", dice.below(300));
     let item = format!("item-{}", dice.below(500));
     let at = common::now_ms() - dice.between(0, 20 * DAY);
-    let event = if dice.one_in(3) { Event::click(&user, &item) } else { Event::watch(&user, &item) };
+    let event =
+        if dice.one_in(3) { Event::click(&user, &item) } else { Event::watch(&user, &item) };
     event.at(at)
 }
 
@@ -181,8 +183,11 @@ fn headers(dice: &mut Dice, number: usize) -> Headers {
 fn out_of(site: &Installation, dice: &mut Dice, number: usize) -> (Out, &'static str) {
     let event = good(dice);
     let kind = dice.below(39);
-    let bad =
-        if kind < 14 { undecodable(&event, dice, kind) } else { impossible(&event, dice, kind - 14) };
+    let bad = if kind < 14 {
+        undecodable(&event, dice, kind)
+    } else {
+        impossible(&event, dice, kind - 14)
+    };
     let random = (!dice.one_in(3)).then(|| dice.bytes(12));
     let out = Out {
         topic: site.topic(event.source.topic()),
@@ -242,7 +247,9 @@ fn ten_thousand_malformed_records_become_dead_letters_and_the_good_ones_are_fold
     let client = Client::new(&site);
     // Now is known on every partition, so that what is too old for it can be told.
     let newest: Vec<Event> = (0..40)
-        .flat_map(|i| [Event::watch(&format!("now-{i}"), "i"), Event::click(&format!("now-{i}"), "i")])
+        .flat_map(|i| {
+            [Event::watch(&format!("now-{i}"), "i"), Event::click(&format!("now-{i}"), "i")]
+        })
         .collect();
     site.deliver(&newest);
 

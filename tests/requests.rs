@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use common::avro;
 use common::dice::Dice;
-use common::eventually;
 use common::events::{Event, HOUR, SECOND};
+use common::eventually;
 use common::installation::Installation;
 use common::kafka::{Kafka, Out};
 use common::requests::{Answer, Ask, CORRELATION, Client, REPLY_PARTITION, REPLY_TOPIC};
@@ -274,7 +274,8 @@ fn a_bad_request_is_answered_with_what_to_mend() {
 #[test]
 fn a_request_without_a_key_or_on_the_wrong_partition_reaches_its_shard() {
     let (site, _worker, client) = ready("keyless", &[]);
-    let (home, _) = site.deliver(&[Event::watch("u", "film").lasting(200 * SECOND, 600 * SECOND)])[0];
+    let (home, _) =
+        site.deliver(&[Event::watch("u", "film").lasting(200 * SECOND, 600 * SECOND)])[0];
     eventually("the event shows", || {
         (!kinds_of(&client.ask(&Ask::of("u")), "film").is_empty()).then_some(())
     });
@@ -367,7 +368,10 @@ fn what_is_excluded_seen_or_playing_is_not_in_the_list() {
         (items(ask().with("include_seen", true)) == everything).then_some(())
     });
     assert_eq!(items(ask()), set(&["h2", "h3", "h4", "s2", "s3"]));
-    assert_eq!(items(ask().with("exclude", json!(["h2", "s3", "unheard-of"]))), set(&["h3", "h4", "s2"]));
+    assert_eq!(
+        items(ask().with("exclude", json!(["h2", "s3", "unheard-of"]))),
+        set(&["h3", "h4", "s2"])
+    );
     let both = ask().with("include_seen", true).with("exclude", json!(["h1", "h2", "h3", "h4"]));
     assert_eq!(items(both), set(&["s1", "s2", "s3", "x1", "x2"]));
     assert_eq!(items(ask().with("context_item", "h3")), set(&["h2", "h4", "s2", "s3"]));

@@ -1,10 +1,13 @@
 //! The command line: one file per subcommand, each a thin shell over a room.
 
+mod cluster;
 mod config;
 mod deadletters;
 mod demo;
 mod doctor;
+mod interrupt;
 mod output;
+mod pace;
 mod recommend;
 mod replay;
 mod simulate;
@@ -108,7 +111,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         clap_complete::generate(shell, &mut Cli::command(), "driftline", &mut std::io::stdout());
         return Ok(ExitCode::SUCCESS);
     }
-    let config = read_config(cli.common)?;
+    let mut config = read_config(cli.common)?;
+    if matches!(cli.command, Command::Demo(_)) && config.log.level == Config::default().log.level {
+        // The demo tells its own story; what goes wrong still shows.
+        config.log.level = "warn,librdkafka=error,rdkafka=error".into();
+    }
     start_logging(&config.log.level, config.log.format)?;
     match cli.command {
         Command::Worker(args) => worker::run(&args, config),
@@ -125,26 +132,26 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Every `--set`, before and after the subcommand: clap keeps only those of the inner one.
-fn all_overrides() -> Vec<String> {
+fn read_config(common: Common) -> Result<Config, Failure> {
+    let mut overrides = all_overrides(std::env::args());
+    overrides.extend(common.bootstrap.map(|b| format!("kafka.bootstrap={b}")));
+    let environment = std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_")).collect();
+    Ok(load(&Sources { file: common.config, environment, overrides })?)
+}
+
+/// Every `--set`, wherever it stands: of a flag that may stand before and after the subcommand,
+/// clap keeps the later ones only.
+fn all_overrides(args: impl Iterator<Item = String>) -> Vec<String> {
+    let mut args = args.skip(1);
     let mut all = Vec::new();
-    let mut arguments = std::env::args().skip(1).take_while(|a| a != "--");
-    while let Some(argument) = arguments.next() {
-        match argument.strip_prefix("--set") {
-            Some("") => all.extend(arguments.next()),
-            Some(rest) => all.extend(rest.strip_prefix('=').map(str::to_owned)),
-            None => {}
+    while let Some(arg) = args.next() {
+        if arg == "--set" {
+            all.extend(args.next());
+        } else if let Some(value) = arg.strip_prefix("--set=") {
+            all.push(value.to_owned());
         }
     }
     all
-}
-
-fn read_config(common: Common) -> Result<Config, Failure> {
-    let mut overrides = all_overrides();
-    overrides.extend(common.bootstrap.map(|b| format!("kafka.bootstrap={b}")));
-    let environment =
-        std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_")).collect();
-    Ok(load(&Sources { file: common.config, environment, overrides })?)
 }
 
 /// Reads `30s`, `5m`, `2h`, `1d`, `250ms`.
@@ -165,4 +172,16 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
         .filter(|n| n.is_finite() && *n >= 0.0)
         .map(|n| std::time::Duration::from_secs_f64(n * seconds))
         .ok_or_else(|| format!("{text:?} is no duration such as 30s or 5m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_overrides;
+
+    #[test]
+    fn overrides_before_and_after_the_subcommand_all_count() {
+        let line = "driftline --set a.b=1 worker --set=c.d=2 --set e.f=3 --json";
+        let all = all_overrides(line.split(' ').map(str::to_owned));
+        assert_eq!(all, ["a.b=1", "c.d=2", "e.f=3"]);
+    }
 }

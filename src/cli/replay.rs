@@ -1,13 +1,475 @@
-//! `driftline replay`
+//! `driftline replay`: a data set as events.
 
+mod resume;
+mod sessions;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::Failure;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use self::resume::{Deliveries, Noted};
+use self::sessions::{Gap, Sessions, parse_gap};
+use super::pace::{Pacer, Speed};
+use super::{Failure, cluster, interrupt};
+use crate::client::EventSender;
 use crate::config::Config;
+use crate::dataset::{
+    ColumnMapping, Dataset, DatasetError, EventKind, Format, Row, RowKind, TimeUnit,
+};
+use crate::event::{self, UserEvent};
+use crate::kafka::{Delivery, ProducerKind};
+use crate::runtime::Stop;
+use crate::time::{DAY_MS, wall_now};
+
+/// The gap of `--session-gap` for data known to lack sessions.
+const USUAL_GAP: Duration = Duration::from_secs(30 * 60);
+/// How often the resume file is written. A kill sends again what came after: deduplicated.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How long the last events may take to be delivered.
+const FLUSH_LIMIT: Duration = Duration::from_secs(120);
+/// Bad rows shown; the rest is only counted.
+const SHOWN_BAD_ROWS: u64 = 5;
+/// How far back in time a row may lie before it is pointed out that the rows are in no order.
+const DISORDER_MS: i64 = DAY_MS;
 
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Examples:
+  driftline replay movielens ml-1m/ratings.dat
+  driftline replay kuairand KuaiRand-1K/data --by-time --speed 1000x
+  driftline replay sessions diginetica --limit 100000 --shift-to now
+  driftline replay columns log.csv --user-column uid --item-column vid --time-column ts \\
+      --time-unit s --watched-column played_ms --skip-bad-rows
+  driftline replay movielens ml-32m --resume ml.progress     goes on there after a kill
 
-pub fn run(_args: &Args, _config: &Config) -> Result<ExitCode, Failure> {
+Formats: kuairand (exposures with clicks and play times), movielens (u.data, ratings.dat,
+ratings.csv: a rating becomes a watch), sessions (lines of `session item`), columns (any CSV or
+Parquet). An event sent twice is folded once: the same file gives the same event ids.")]
+pub struct Args {
+    /// kuairand, movielens, sessions or columns
+    format: Format,
+    /// A file, or a directory of files of this format
+    path: PathBuf,
+    /// Event time against wall time: 1000x, or max
+    #[arg(long, default_value = "max", value_parser = Speed::parse)]
+    speed: Speed,
+    /// Send at most this many events
+    #[arg(long)]
+    limit: Option<u64>,
+    /// Move all event times so that the last is now
+    #[arg(long, value_name = "now", value_parser = ["now"])]
+    shift_to: Option<String>,
+    /// Sort by event time first: takes about 100 bytes of memory a row
+    #[arg(long)]
+    by_time: bool,
+    /// Where the data has no sessions, a new one begins after so long without an event of the
+    /// user; none for no sessions [default: 30m for kuairand, else none]
+    #[arg(long, value_name = "DURATION", value_parser = parse_gap)]
+    session_gap: Option<Gap>,
+    /// Note in this file how far it has surely come, and go on there
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Count and pass over rows that cannot be read, instead of stopping at the first
+    #[arg(long)]
+    skip_bad_rows: bool,
+    /// A summary as JSON at the end
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    columns: Columns,
+}
+
+/// Which column holds what, for `columns`.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Columns (format columns)")]
+struct Columns {
+    /// The user's id
+    #[arg(long, default_value = "user_id")]
+    user_column: String,
+    /// The item's id
+    #[arg(long, default_value = "item_id")]
+    item_column: String,
+    /// When it happened
+    #[arg(long, default_value = "timestamp")]
+    time_column: String,
+    /// What the time counts: s, ms or us
+    #[arg(long, default_value = "ms")]
+    time_unit: TimeUnit,
+    /// Milliseconds watched; makes rows watches
+    #[arg(long)]
+    watched_column: Option<String>,
+    /// The item's length in milliseconds
+    #[arg(long)]
+    duration_column: Option<String>,
+    /// The surface
+    #[arg(long)]
+    surface_column: Option<String>,
+    /// The session
+    #[arg(long)]
+    session_column: Option<String>,
+    /// What rows become: click or watch [default: watch where --watched-column is given]
+    #[arg(long)]
+    kind: Option<EventKind>,
+    /// Separator of CSV files [default: a comma, a tab in .tsv files]
+    #[arg(long, value_parser = parse_delimiter)]
+    delimiter: Option<u8>,
+}
+
+impl Columns {
+    fn mapping(&self) -> ColumnMapping {
+        ColumnMapping {
+            user: self.user_column.clone(),
+            item: self.item_column.clone(),
+            time: self.time_column.clone(),
+            time_unit: self.time_unit,
+            watched: self.watched_column.clone(),
+            duration: self.duration_column.clone(),
+            surface: self.surface_column.clone(),
+            session: self.session_column.clone(),
+            kind: self.kind,
+            delimiter: self.delimiter,
+        }
+    }
+}
+
+fn parse_delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] => Ok(*byte),
+        b"\\t" => Ok(b'\t'),
+        _ => Err(format!("{text:?}: one ASCII character, or \\t for a tab")),
+    }
+}
+
+pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+    let (_, topics) = cluster::connect(config)?;
+    let names = [config.topics.watch_events(), config.topics.click_events()];
+    cluster::require(&topics, &[&names[0], &names[1]])?;
+    let stop = interrupt::stop_on_signal()?;
+    let mut noted = Noted {
+        format: args.format.to_string(),
+        path: args.path.display().to_string(),
+        by_time: args.by_time,
+        rows: 0,
+        shift_ms: 0,
+    };
+    let earlier = match &args.resume {
+        Some(file) => Noted::read(file, &noted)?,
+        None => None,
+    };
+    match earlier {
+        Some(earlier) => noted = earlier,
+        None if args.shift_to.is_some() => noted.shift_ms = shift_to_now(args, &stop)?,
+        None => {}
+    }
+    let mut replay = Replay::new(args, config, noted, stop)?;
+    // Before anything is sent: a place that cannot be written to is found out now.
+    replay.note()?;
+    let begun = Instant::now();
+    let outcome = replay.run();
+    replay.bar.finish_and_clear();
+    replay.note()?;
+    outcome?;
+    replay.print_summary(begun.elapsed());
     Ok(ExitCode::SUCCESS)
+}
+
+fn open(args: &Args, on_bad_row: impl FnMut(&DatasetError)) -> Result<Dataset, Failure> {
+    let dataset = Dataset::open(args.format, &args.path, &args.columns.mapping())?;
+    if !args.by_time {
+        return Ok(dataset);
+    }
+    let mut on_bad_row = on_bad_row;
+    let sorted = dataset.by_time_with(|error| {
+        if !args.skip_bad_rows {
+            return Err(error);
+        }
+        on_bad_row(&error);
+        Ok(())
+    });
+    sorted.map_err(explain)
+}
+
+/// The shift in milliseconds that makes the last event happen now. Reads everything once.
+fn shift_to_now(args: &Args, stop: &Stop) -> Result<i64, Failure> {
+    let dataset = Dataset::open(args.format, &args.path, &args.columns.mapping())?;
+    let mut last = None;
+    for row in dataset {
+        match row {
+            Ok(row) => last = last.max(Some(row.at)),
+            Err(error) if error.is_one_row() && args.skip_bad_rows => {}
+            Err(error) => return Err(explain(error)),
+        }
+        if stop.is_requested() {
+            return Err("stopped before anything was sent".into());
+        }
+    }
+    Ok(last.map_or(0, |last| wall_now().saturating_sub(last.millis())))
+}
+
+fn explain(error: DatasetError) -> Failure {
+    if error.is_one_row() {
+        format!("{error}; --skip-bad-rows counts and passes over such rows").into()
+    } else {
+        error.into()
+    }
+}
+
+struct Replay<'a> {
+    args: &'a Args,
+    sender: EventSender,
+    deliveries: Arc<Mutex<Deliveries>>,
+    noted: Noted,
+    last_note: Instant,
+    sessions: Option<Sessions>,
+    pacer: Pacer,
+    bar: ProgressBar,
+    stop: Stop,
+    sent: u64,
+    bad_rows: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn new(args: &'a Args, config: &Config, noted: Noted, stop: Stop) -> Result<Self, Failure> {
+        let usual = Gap((args.format == Format::KuaiRand).then_some(USUAL_GAP));
+        Ok(Self {
+            args,
+            sender: EventSender::new(config, ProducerKind::Durable)?,
+            deliveries: Arc::new(Mutex::new(Deliveries::from_row(noted.rows))),
+            noted,
+            last_note: Instant::now(),
+            sessions: args.session_gap.unwrap_or(usual).0.map(Sessions::new),
+            pacer: Pacer::new(args.speed),
+            bar: ProgressBar::new_spinner(),
+            stop,
+            sent: 0,
+            bad_rows: 0,
+        })
+    }
+
+    fn run(&mut self) -> Result<(), Failure> {
+        let mut bad = BadRows::default();
+        let mut dataset = open(self.args, |error| bad.count(error))?;
+        self.show_total(dataset.total_rows());
+        let (mut number, mut newest, mut disorder) = (0, None, false);
+        loop {
+            if self.stop.is_requested() || self.args.limit.is_some_and(|limit| self.sent >= limit) {
+                break;
+            }
+            let Some(row) = dataset.next() else { break };
+            self.bar.set_position(dataset.rows_read());
+            number += 1;
+            match row {
+                Ok(row) => {
+                    let behind = newest.is_some_and(|at| row.at.plus_millis(DISORDER_MS) < at);
+                    if behind && !std::mem::replace(&mut disorder, true) {
+                        eprintln!("rows are in no order of time: --by-time sorts them first");
+                    }
+                    newest = newest.max(Some(row.at));
+                    self.take(&row, number)?;
+                }
+                Err(error) if error.is_one_row() && self.args.skip_bad_rows => {
+                    bad.count(&error);
+                    if number > self.noted.rows {
+                        self.lock().begin(false);
+                    }
+                }
+                Err(error) => return Err(explain(error)),
+            }
+            self.note_now_and_then()?;
+        }
+        self.bad_rows = bad.count;
+        self.sender.flush(FLUSH_LIMIT)?;
+        self.check()
+    }
+
+    /// Sends a row, the `number`th from 1, unless an earlier run has.
+    fn take(&mut self, row: &Row, number: u64) -> Result<(), Failure> {
+        // Derived also for rows that are passed over: those after them may be of one session.
+        let derived = match (&row.session, &mut self.sessions) {
+            (None, Some(sessions)) => Some(sessions.of(&row.user, row.at)),
+            _ => None,
+        };
+        if number <= self.noted.rows {
+            return Ok(());
+        }
+        let session = row.session.as_deref().or(derived.as_deref()).unwrap_or_default();
+        let Some(event) = event(row, session, self.noted.shift_ms) else {
+            self.lock().begin(false);
+            return Ok(());
+        };
+        loop {
+            let wait = self.pacer.until(event.at);
+            // In steps, so that the resume file is written also in a quiet night.
+            if wait.is_zero() || self.stop.sleep(wait.min(NOTE_EVERY)) {
+                break;
+            }
+            self.note_now_and_then()?;
+        }
+        let number = self.lock().begin(true);
+        let deliveries = Arc::clone(&self.deliveries);
+        let delivery = Delivery::Call(Box::new(move |result| {
+            lock(&deliveries).end(number, result.map(drop));
+        }));
+        self.sender.send(&event, delivery)?;
+        self.sent += 1;
+        Ok(())
+    }
+
+    fn note_now_and_then(&mut self) -> Result<(), Failure> {
+        if self.last_note.elapsed() < NOTE_EVERY {
+            return Ok(());
+        }
+        self.last_note = Instant::now();
+        self.check()?;
+        self.note()
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        match self.lock().failure() {
+            None => Ok(()),
+            Some(error) => Err(format!("an event was not delivered: {error}").into()),
+        }
+    }
+
+    fn note(&self) -> Result<(), Failure> {
+        let Some(file) = &self.args.resume else { return Ok(()) };
+        Noted { rows: self.lock().delivered_rows(), ..self.noted.clone() }.write(file)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Deliveries> {
+        lock(&self.deliveries)
+    }
+
+    fn show_total(&self, total: Option<u64>) {
+        let style = |template| ProgressStyle::with_template(template);
+        let style = match total {
+            Some(total) => {
+                self.bar.set_length(total);
+                style("{bar:40} {human_pos}/{human_len} rows, {per_sec}, {eta} left")
+            }
+            None => style("{spinner} {human_pos} rows, {per_sec}"),
+        };
+        if let Ok(style) = style {
+            self.bar.set_style(style);
+        }
+    }
+
+    fn print_summary(&self, took: Duration) {
+        let (delivered, rows) = {
+            let deliveries = self.lock();
+            (deliveries.delivered_events(), deliveries.delivered_rows())
+        };
+        let seconds = took.as_secs_f64();
+        let rate = delivered as f64 / seconds.max(0.001);
+        if self.args.json {
+            let summary = json!({
+                "events": delivered,
+                "seconds": seconds,
+                "events_per_second": rate,
+                "rows": rows - self.noted.rows.min(rows),
+                "rows_before": self.noted.rows,
+                "bad_rows": self.bad_rows,
+                "shift_ms": self.noted.shift_ms,
+                "stopped": self.stop.is_requested(),
+            });
+            println!("{summary}");
+            return;
+        }
+        let stopped = if self.stop.is_requested() { "stopped: " } else { "" };
+        let before = match self.noted.rows {
+            0 => String::new(),
+            rows => format!(", after {rows} rows of an earlier run"),
+        };
+        let bad = match self.bad_rows {
+            0 => String::new(),
+            count => format!(", {count} bad rows passed over"),
+        };
+        println!("{stopped}{delivered} events in {seconds:.1} s, {rate:.0} events/s{before}{bad}");
+    }
+}
+
+fn lock(deliveries: &Mutex<Deliveries>) -> MutexGuard<'_, Deliveries> {
+    deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rows that could not be read.
+#[derive(Default)]
+struct BadRows {
+    count: u64,
+}
+
+impl BadRows {
+    fn count(&mut self, error: &DatasetError) {
+        self.count += 1;
+        if self.count <= SHOWN_BAD_ROWS {
+            eprintln!("passed over: {error}");
+        } else if self.count == SHOWN_BAD_ROWS + 1 {
+            eprintln!("passed over: more, which are only counted");
+        }
+    }
+}
+
+/// The event a row becomes; none for an impression, which is not the user's doing.
+fn event<'a>(row: &'a Row, session: &'a str, shift_ms: i64) -> Option<UserEvent<'a>> {
+    let kind = match row.kind {
+        RowKind::Impression => return None,
+        RowKind::Click => event::EventKind::Click { position: None },
+        RowKind::Watch { watched_ms, duration_ms } => {
+            event::EventKind::Watch { watched_ms, duration_ms: duration_ms.unwrap_or(0) }
+        }
+    };
+    Some(UserEvent {
+        id: Cow::Owned(row.event_id()),
+        user: Cow::Borrowed(row.user.as_str()),
+        item: Cow::Borrowed(row.item.as_str()),
+        at: row.at.plus_millis(shift_ms),
+        kind,
+        surface: Cow::Borrowed(row.surface.as_ref().map_or("", |surface| surface.as_str())),
+        session: Cow::Borrowed(session),
+        request: None,
+        value: 0.0,
+        device: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ItemId, UserId};
+    use crate::time::EventTime;
+
+    fn row(kind: RowKind) -> Row {
+        Row {
+            user: UserId::from("ada"),
+            item: ItemId::from("v1"),
+            at: EventTime::from_millis(1_000),
+            surface: None,
+            session: None,
+            kind,
+            source: Arc::from("test"),
+            number: 7,
+        }
+    }
+
+    #[test]
+    fn clicks_and_watches_become_events_and_impressions_do_not() {
+        assert_eq!(event(&row(RowKind::Impression), "", 0), None);
+        let click = row(RowKind::Click);
+        let click = event(&click, "s", 500).unwrap();
+        assert_eq!((click.at.millis(), &*click.id, &*click.session), (1_500, "test-7-c", "s"));
+        let watch = row(RowKind::Watch { watched_ms: 9, duration_ms: None });
+        let expected = event::EventKind::Watch { watched_ms: 9, duration_ms: 0 };
+        assert_eq!(event(&watch, "", 0).unwrap().kind, expected);
+    }
+
+    #[test]
+    fn a_delimiter_is_one_character_or_a_tab() {
+        assert_eq!(parse_delimiter(";"), Ok(b';'));
+        assert_eq!(parse_delimiter("\\t"), Ok(b'\t'));
+        assert!(parse_delimiter("").is_err() && parse_delimiter("::").is_err());
+    }
 }

@@ -149,7 +149,10 @@ fn stats(stores: &[Opened], as_json: bool) -> Result<(), Failure> {
         ]);
     }
     if !as_json {
-        output::table(&["shard", "users (est.)", "files", "memory", "next watch", "next click"], &rows);
+        output::table(
+            &["shard", "users (est.)", "files", "memory", "next watch", "next click"],
+            &rows,
+        );
     }
     Ok(())
 }

@@ -70,12 +70,11 @@ pub struct Sources {
 }
 
 /// Tables whose keys are the user's own.
-const OPEN_TABLES: &[&str] =
-    &["kafka.properties", "global.trending_half_life_hours_by_surface"];
+const OPEN_TABLES: &[&str] = &["kafka.properties", "global.trending_half_life_hours_by_surface"];
 
 /// Variables of the project's scripts that are no config keys.
 const OTHER_VARIABLES: &[&str] =
-    &["CACHE", "STATE_DIR", "BROKER", "BROKER_DIR", "ROCKSDB", "CONFIG", "BOOTSTRAP"];
+    &["CACHE", "STATE_DIR", "BROKER", "BROKER_DIR", "ROCKSDB", "CONFIG", "BOOTSTRAP", "QUALITY"];
 
 /// Reads and validates a configuration.
 ///
@@ -121,7 +120,14 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Io { path: path.into(), source })?;
     text.parse::<Table>()
-        .map_err(|e| ConfigError::Syntax { path: path.into(), message: e.to_string() })
+        .map_err(|e| ConfigError::Syntax { path: path.into(), message: syntax(&text, &e) })
+}
+
+/// Where and why, without the line itself: it may hold a secret.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start));
+    let line = line.map_or(1, |before| before.matches('\n').count() + 1);
+    format!("line {line}: {}", error.message())
 }
 
 fn check_keys(known: &Table, given: &Table, path: &str, origin: &str) -> Result<(), ConfigError> {
@@ -167,20 +173,17 @@ fn set(
             (section, name, Some(sample.ok_or_else(|| unknown(key.to_owned(), origin))?))
         }
     };
-    let bad = |message: String| ConfigError::BadValue {
-        key: key.into(),
-        origin: origin.into(),
-        message,
-    };
+    let bad =
+        |message: String| ConfigError::BadValue { key: key.into(), origin: origin.into(), message };
     let value = match sample {
         None if section == "kafka.properties" => Value::String(text.into()),
         Some(Value::String(_)) => Value::String(text.into()),
         Some(Value::Array(_)) => Value::Array(
             text.split(',').filter(|p| !p.is_empty()).map(|p| p.trim().into()).collect(),
         ),
-        Some(Value::Integer(_)) => Value::Integer(
-            text.parse().map_err(|_| bad(format!("{text:?} is no whole number")))?,
-        ),
+        Some(Value::Integer(_)) => {
+            Value::Integer(text.parse().map_err(|_| bad(format!("{text:?} is no whole number")))?)
+        }
         _ => Value::Float(text.parse().map_err(|_| bad(format!("{text:?} is no number")))?),
     };
     let mut table = merged;

@@ -4,12 +4,14 @@
 //! configuration is shown.
 
 mod load;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use load::{ConfigError, Sources, load};
 
@@ -175,6 +177,9 @@ pub struct StateConfig {
     pub ttl_days: u32,
     /// Milliseconds between commits.
     pub commit_interval_ms: u64,
+    /// Milliseconds between commits while records are waiting to be folded: fewer and larger
+    /// writes, since a user's events between two commits are one.
+    pub backlog_commit_interval_ms: u64,
     /// Bytes of uncommitted events per shard at which folding waits for the commit.
     pub pending_max_bytes: usize,
     /// Bytes of RocksDB's block cache, all shards together.
@@ -190,7 +195,8 @@ impl Default for StateConfig {
             history_limit: rules.history_limit,
             ttl_days: rules.ttl_days,
             commit_interval_ms: 250,
-            pending_max_bytes: 64 << 20,
+            backlog_commit_interval_ms: 3_000,
+            pending_max_bytes: 32 << 20,
             cache_bytes: 256 << 20,
             write_buffer_bytes: 256 << 20,
         }
@@ -312,6 +318,12 @@ impl Config {
         in_range("state.history_limit", self.state.history_limit, 1, 10_000)?;
         in_range("state.ttl_days", self.state.ttl_days, 1, MAX_TTL_DAYS)?;
         in_range("state.commit_interval_ms", self.state.commit_interval_ms, 1, 60_000)?;
+        in_range(
+            "state.backlog_commit_interval_ms",
+            self.state.backlog_commit_interval_ms,
+            self.state.commit_interval_ms,
+            600_000,
+        )?;
         // Positions inside the arena are 32 bits wide.
         in_range("state.pending_max_bytes", self.state.pending_max_bytes, 1 << 16, 1 << 30)?;
         in_range("events.max_ahead_ms", self.events.max_ahead_ms, 0, i64::MAX)?;
@@ -339,7 +351,9 @@ fn in_range<T: PartialOrd + fmt::Display>(
     most: T,
 ) -> Result<(), ConfigError> {
     if value < least || value > most {
-        return Err(ConfigError::Invalid(format!("{key} is {value}; {least} to {most} are allowed")));
+        return Err(ConfigError::Invalid(format!(
+            "{key} is {value}; {least} to {most} are allowed"
+        )));
     }
     Ok(())
 }
@@ -347,8 +361,16 @@ fn in_range<T: PartialOrd + fmt::Display>(
 const MASK: &str = "********";
 
 /// A text that is never shown.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Serde's own message would quote what it found.
+        let wrong = |_| serde::de::Error::custom("a secret must be a text, in quotes");
+        String::deserialize(deserializer).map(Self).map_err(wrong)
+    }
+}
 
 impl Secret {
     /// The text itself, for the client that needs it.
@@ -374,8 +396,16 @@ impl Serialize for Secret {
 }
 
 /// librdkafka properties, shown with their secrets masked.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default)]
 pub struct Properties(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Any of them may be a secret.
+        let texts = BTreeMap::<String, Secret>::deserialize(deserializer)?;
+        Ok(Self(texts.into_iter().map(|(key, Secret(value))| (key, value)).collect()))
+    }
+}
 
 impl Properties {
     fn shown(&self) -> BTreeMap<&str, &str> {

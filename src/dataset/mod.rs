@@ -201,8 +201,22 @@ impl Dataset {
     /// The same rows by event time, those of one time in the order they are stored. Reads
     /// everything first and holds it: about 100 bytes a row, and each id once. The first error
     /// ends it.
-    pub fn by_time(mut self) -> Result<Self, DatasetError> {
-        let sorted = order::ByTime::collect(&mut self)?;
+    pub fn by_time(self) -> Result<Self, DatasetError> {
+        self.by_time_with(Err)
+    }
+
+    /// The same; `on_bad_row` is told of each error about one row and decides whether it may be
+    /// passed over.
+    pub fn by_time_with(
+        mut self,
+        mut on_bad_row: impl FnMut(DatasetError) -> Result<(), DatasetError>,
+    ) -> Result<Self, DatasetError> {
+        let mut rows = self.by_ref().filter_map(|row| match row {
+            Err(error) if error.is_one_row() => on_bad_row(error).err().map(Err),
+            row => Some(row),
+        });
+        let sorted = order::ByTime::collect(&mut rows)?;
+        drop(rows);
         let (format, pending) = (self.format, VecDeque::new());
         Ok(Self { format, source: Box::new(sorted), pending, read: 0, ended: false })
     }

@@ -1,7 +1,10 @@
 //! Bytes ⇄ wire records. The first byte tells the encoding: `C3` Avro single-object, `00`
 //! Confluent framing, `{` plain JSON of the same schema.
 
+use std::io::BufRead as _;
+
 use serde::{Deserialize, Serialize};
+use serde_avro_fast::de::DeserializerState;
 
 use super::schema::Subject;
 use super::{Rejection, Stage};
@@ -84,8 +87,18 @@ fn decode_single_object<'a, T: Deserialize<'a>>(
             ),
         ));
     };
-    serde_avro_fast::from_datum_slice(datum, &known.schema)
-        .map_err(|e| Rejection::decode("Avro", format!("not a {} datum: {e}", subject.name)))
+    let mut state = DeserializerState::from_slice(datum, &known.schema);
+    let value = T::deserialize(state.deserializer())
+        .map_err(|e| Rejection::decode("Avro", format!("not a {} datum: {e}", subject.name)))?;
+    // Bytes beyond the datum mean that another schema wrote it than its fingerprint says.
+    let mut rest = state.into_reader();
+    match rest.fill_buf() {
+        Ok([]) => Ok(value),
+        _ => Err(Rejection::decode(
+            "Avro",
+            format!("there are bytes after the {} datum", subject.name),
+        )),
+    }
 }
 
 /// Encodes one record under the newest schema of `subject`.

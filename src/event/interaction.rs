@@ -18,7 +18,8 @@ pub struct Interactions<'a> {
 }
 
 /// One accepted event, as far as items are concerned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Interaction<'a> {
     /// The topic it came from.
     pub source: Source,

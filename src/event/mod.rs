@@ -8,6 +8,8 @@ mod codec;
 mod interaction;
 mod request;
 pub mod schema;
+#[cfg(test)]
+mod tests;
 mod user_event;
 
 pub use codec::{Encoding, MAX_RECORD_BYTES};

@@ -37,7 +37,7 @@ pub struct Request {
 
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
-struct RequestWire {
+pub(super) struct RequestWire {
     request_id: String,
     user: String,
     count: i32,
@@ -173,7 +173,7 @@ pub struct Reply {
 }
 
 /// One item of a list.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecommendedItem {
     /// The item.
@@ -186,6 +186,18 @@ pub struct RecommendedItem {
     pub propensity: f64,
     /// The strongest first.
     pub reasons: Vec<Reason>,
+}
+
+impl Default for RecommendedItem {
+    fn default() -> Self {
+        Self {
+            item: String::new(),
+            score: 0.0,
+            source: String::new(),
+            propensity: 1.0,
+            reasons: Vec::new(),
+        }
+    }
 }
 
 /// Why an item is in a list.
@@ -224,7 +236,8 @@ pub enum After {
 }
 
 /// Why there is no list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RequestError {
     /// What to do about it.
     #[serde(rename = "type")]
@@ -234,7 +247,7 @@ pub struct RequestError {
 }
 
 /// What a client does about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorKind {
     /// Mend the request.
@@ -246,6 +259,7 @@ pub enum ErrorKind {
     /// The worker cannot answer yet: try again.
     NotReady,
     /// A fault of the worker.
+    #[default]
     Internal,
 }
 

@@ -10,11 +10,14 @@ use crate::ids::MAX_ID_BYTES;
 use crate::time::{DAY_MS, EventTime};
 
 /// The topic that an event came from. Each has its own order, offsets and duplicate window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum Source {
     /// `watch-events`.
+    #[default]
     Watch = 0,
     /// `click-events`.
     Click = 1,
@@ -102,7 +105,7 @@ const MAX_WATCH_MS: i64 = 30 * DAY_MS;
 
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
-struct WatchWire<'a> {
+pub(super) struct WatchWire<'a> {
     #[serde(borrow)]
     event_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -142,7 +145,7 @@ impl Default for WatchWire<'_> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
-struct ClickWire<'a> {
+pub(super) struct ClickWire<'a> {
     #[serde(borrow)]
     event_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -266,7 +269,7 @@ impl<'a> UserEvent<'a> {
                     item: Cow::Borrowed(&self.item),
                     event_time: self.at.millis(),
                     request: self.request.as_deref().map(Cow::Borrowed),
-                    position: position.and_then(|p| i32::try_from(p).ok()),
+                    position: position.map(int).transpose()?,
                     surface: Cow::Borrowed(&self.surface),
                     session: Cow::Borrowed(&self.session),
                     value: self.value,
@@ -358,4 +361,10 @@ fn position(position: Option<i32>) -> Result<Option<u32>, Rejection> {
 fn long(field: &str, ms: u64) -> Result<i64, Rejection> {
     i64::try_from(ms)
         .map_err(|_| Rejection::invalid("BadNumber", format!("{field} {ms} does not fit a long")))
+}
+
+fn int(position: u32) -> Result<i32, Rejection> {
+    i32::try_from(position).map_err(|_| {
+        Rejection::invalid("BadNumber", format!("position {position} does not fit an int"))
+    })
 }

@@ -129,9 +129,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<UserState<'_>, Corrupt> {
     for len in lens {
         let mut at = 0i64;
         for _ in 0..len {
-            at = at
-                .checked_add_unsigned(r.varint()?)
-                .ok_or(Corrupt("a time is out of range"))?;
+            at = at.checked_add_unsigned(r.varint()?).ok_or(Corrupt("a time is out of range"))?;
             entries.push(Entry {
                 at: EventTime::from_millis(at),
                 id: 0,

@@ -99,8 +99,7 @@ pub(super) fn count(buckets: &mut Vec<Bucket>, at: EventTime, newest: EventTime,
 /// which is aligned to [`PERIOD_MS`] and so to every width.
 pub(super) fn age(buckets: &mut Vec<Bucket>, newest: EventTime, floor: EventTime) {
     let aged = |b: &Bucket| {
-        b.start < floor
-            || Resolution::at_age(b.start.millis(), newest.millis()) > b.resolution
+        b.start < floor || Resolution::at_age(b.start.millis(), newest.millis()) > b.resolution
     };
     if !buckets.iter().any(aged) {
         return;

@@ -29,23 +29,24 @@ pub struct FoldEvent<'a> {
 }
 
 /// The key of a session across users: user and session id, or user and UTC day where the
-/// platform has no sessions.
-pub fn session_key(user: &str, session: &str, at: EventTime) -> u64 {
-    let mut key = Vec::with_capacity(user.len() + session.len() + 9);
-    key.extend_from_slice(user.as_bytes());
-    // 0xFF occurs in no UTF-8 text, so no pair of ids runs together with another.
-    key.push(0xFF);
-    if session.is_empty() {
-        key.extend_from_slice(&at.millis().div_euclid(DAY_MS).to_le_bytes());
+/// platform has no sessions. `user` is the [`stable_hash`] of the user id.
+pub fn session_key(user: u64, session: &str, at: EventTime) -> u64 {
+    let mut key = [0u8; 17];
+    key[..8].copy_from_slice(&user.to_le_bytes());
+    let within = if session.is_empty() {
+        // A session that is named after a day number is still another one.
+        key[16] = 1;
+        at.millis().div_euclid(DAY_MS) as u64
     } else {
-        key.extend_from_slice(session.as_bytes());
-    }
+        stable_hash(session.as_bytes())
+    };
+    key[8..16].copy_from_slice(&within.to_le_bytes());
     stable_hash(&key)
 }
 
 impl<'a> FoldEvent<'a> {
-    /// What the fold needs of `event`.
-    pub fn from_event(event: &'a UserEvent<'_>) -> Self {
+    /// What the fold needs of `event`, whose user's [`stable_hash`] is `user`.
+    pub fn from_event(event: &'a UserEvent<'_>, user: u64) -> Self {
         let (watched_ms, duration_ms) = match event.kind {
             EventKind::Watch { watched_ms, duration_ms } => (watched_ms, duration_ms),
             EventKind::Click { .. } => (0, 0),
@@ -54,7 +55,7 @@ impl<'a> FoldEvent<'a> {
             source: event.source(),
             at: event.at,
             id: stable_hash(event.id.as_bytes()) as u32,
-            session: session_key(&event.user, &event.session, event.at),
+            session: session_key(user, &event.session, event.at),
             watched_ms,
             duration_ms,
             item: &event.item,

@@ -9,6 +9,8 @@ mod counters;
 mod fold_event;
 mod recent;
 mod state;
+#[cfg(test)]
+mod tests;
 mod varint;
 
 pub use counters::{Bucket, Counts, Period, Resolution};

@@ -24,7 +24,8 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn new(event: &FoldEvent<'a>) -> Self {
-        let fraction = event.watched_ms.saturating_mul(200).checked_div(event.duration_ms).unwrap_or(0);
+        let fraction =
+            event.watched_ms.saturating_mul(200).checked_div(event.duration_ms).unwrap_or(0);
         Self {
             at: event.at,
             id: event.id,
@@ -83,8 +84,8 @@ impl<'a> Recent<'a> {
         let entry = Entry::new(event);
         // Events mostly come in order: look from the end.
         let held = self.entries();
-        let place = held.len()
-            - held.iter().rev().take_while(|other| other.key() > entry.key()).count();
+        let place =
+            held.len() - held.iter().rev().take_while(|other| other.key() > entry.key()).count();
         if place > 0 && held[place - 1].key() == entry.key() {
             return Inserted::Duplicate;
         }

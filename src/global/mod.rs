@@ -8,6 +8,8 @@
 mod interner;
 mod neighbours;
 mod replay_guard;
+#[cfg(test)]
+mod tests;
 mod trending;
 
 pub use interner::{ItemHandle, Items};
@@ -97,7 +99,7 @@ impl GlobalTables {
 
     /// Memory held, in bytes, estimated.
     pub fn bytes(&self) -> usize {
-        self.items.bytes() + self.neighbours.sessions() * 200 + self.trending.bytes() + self.guard.bytes()
+        self.items.bytes() + self.neighbours.bytes() + self.trending.bytes() + self.guard.bytes()
     }
 }
 

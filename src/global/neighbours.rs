@@ -25,10 +25,11 @@ use crate::global::ItemHandle;
 use crate::time::EventTime;
 
 /// What is held and how it is weighed. The weights were tuned on three weeks of shop sessions;
-/// unless said otherwise they are shallow optima: half or double costs less than a hundredth.
+/// unless said otherwise they are shallow optima: half or double costs less than a point of
+/// recall at 20.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NeighboursConfig {
-    /// Sessions held. More remember rarer items, at some 250 bytes a session of five clicks.
+    /// Sessions held. More remember rarer items, at some 370 bytes a session of five clicks.
     pub max_sessions: usize,
     /// Newest clicks held of a session. Fewer cut long visits, more let one visitor or robot
     /// slow every query that meets it.
@@ -60,13 +61,13 @@ pub struct NeighboursConfig {
     pub transitions_weight: f32,
     /// Steps added to those counted from the last item, so that one step is no certainty.
     pub transitions_prior: f32,
-    /// Weight of a return to an item of the query itself; 0 where nobody returns. Neighbours say
+    /// Weight of a return to an item of the query itself; 0 leaves it to the votes. Neighbours say
     /// little of returns (one in six clicks of a shop), which go by how long ago it was.
     pub repeat_weight: f32,
     /// Clicks over which the likelihood of a return falls to 1/e.
     pub repeat_lambda: f32,
     /// Weight of the second hop: the best candidates vote for what they in turn go with. Worth
-    /// 2.5 points of recall, most of it where the query's items are rare; 0 turns it off.
+    /// 2 points of recall, most of it where the query's items are rare; 0 turns it off.
     pub hop_weight: f32,
     /// Power of a candidate's sessions that divides their voice in the second hop; at 1 they
     /// would share one voice, at 0 the popular would take all.
@@ -104,12 +105,17 @@ impl Default for NeighboursConfig {
 }
 
 impl NeighboursConfig {
-    /// Sizes that the table can work with: at least one of each, and slots that fit 32 bits.
+    /// Values that the table can work with: at least one of each, slots that fit 32 bits, and
+    /// lengths to divide by.
     fn within_bounds(mut self) -> Self {
         self.max_sessions = self.max_sessions.clamp(1, u32::MAX as usize);
         self.max_session_items = self.max_session_items.max(1);
         self.sessions_per_item = self.sessions_per_item.max(1);
         self.neighbours = self.neighbours.max(1);
+        let lambdas = [&mut self.lambda_pos, &mut self.lambda_dist, &mut self.repeat_lambda];
+        for lambda in lambdas.into_iter().chain([&mut self.lambda_time_days]) {
+            *lambda = lambda.max(f32::MIN_POSITIVE);
+        }
         self
     }
 }
@@ -126,14 +132,12 @@ struct Click {
 #[derive(Default)]
 struct Session {
     key: u64,
+    /// When its last click was, kept here to spare queries the way to the clicks.
+    last: EventTime,
     clicks: Vec<Click>,
 }
 
 impl Session {
-    fn last(&self) -> EventTime {
-        self.clicks.last().map_or(EventTime::default(), |click| click.at)
-    }
-
     /// Where the newest click on an item is.
     fn newest(&self, item: u32) -> Option<usize> {
         self.clicks.iter().rposition(|click| click.item == item)
@@ -173,6 +177,8 @@ pub struct SessionNeighbours {
     place_of: Table<ItemHandle>,
     /// What is left of a vote, by distance from the match.
     fade: Vec<f32>,
+    /// What a session's voice is worth, by number of clicks.
+    by_size: Vec<f32>,
 }
 
 impl SessionNeighbours {
@@ -180,7 +186,9 @@ impl SessionNeighbours {
     pub fn new(config: NeighboursConfig) -> Self {
         let config = config.within_bounds();
         let distances = 0..config.max_session_items;
+        let sizes = 0..=config.max_session_items;
         Self {
+            by_size: sizes.map(|size| (size as f32).powf(-config.size_power)).collect(),
             fade: distances.map(|distance| query::decay(distance, config.lambda_dist)).collect(),
             config,
             sessions: Vec::new(),
@@ -213,7 +221,7 @@ impl SessionNeighbours {
             + buckets(self.slot_of.capacity(), size_of::<(u64, u32)>())
             + buckets(self.place_of.capacity(), size_of::<(ItemHandle, u32)>())
             + (self.free_slots.capacity() + self.free_places.capacity()) * size_of::<u32>()
-            + self.fade.capacity() * size_of::<f32>()
+            + (self.fade.capacity() + self.by_size.capacity()) * size_of::<f32>()
     }
 
     /// Learns one interaction of a session. `session` is a stable key, `id` a stable hash of the
@@ -232,6 +240,7 @@ impl SessionNeighbours {
         let session = &mut self.sessions[slot as usize];
         let before = session.newest(item).map(|place| session.clicks[place].at);
         session.clicks.insert(place, Click { at, id, item });
+        session.last = session.last.max(at);
         let dropped = full.then(|| session.clicks.remove(0));
         self.mention(item, Mention { at, slot }, before);
         if let Some(click) = dropped
@@ -254,7 +263,7 @@ impl SessionNeighbours {
             self.sessions.push(Session::default());
             (self.sessions.len() - 1) as u32
         });
-        self.sessions[slot as usize].key = session;
+        self.sessions[slot as usize] = Session { key: session, last: at, clicks: Vec::new() };
         self.slot_of.insert(session, slot);
         self.oldest.push(Reverse((at, session, slot)));
         Some(slot)
@@ -264,7 +273,7 @@ impl SessionNeighbours {
     /// right only as they come up, so that an observation need not touch it.
     fn evict_before(&mut self, newcomer: (EventTime, u64)) -> bool {
         while let Some(Reverse((noted, key, slot))) = self.oldest.pop() {
-            let last = self.sessions[slot as usize].last();
+            let last = self.sessions[slot as usize].last;
             if last == noted && (last, key) < newcomer {
                 self.evict(slot);
                 return true;
@@ -278,7 +287,7 @@ impl SessionNeighbours {
     }
 
     fn evict(&mut self, slot: u32) {
-        let Session { key, clicks } = take(&mut self.sessions[slot as usize]);
+        let Session { key, clicks, .. } = take(&mut self.sessions[slot as usize]);
         // Keyed as while it was held: ties in an item's list are settled by key.
         self.sessions[slot as usize].key = key;
         for (place, click) in clicks.iter().enumerate() {

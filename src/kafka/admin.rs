@@ -84,9 +84,8 @@ impl Admin {
                 .block_on(self.client.describe_configs([&resource], &options()))
                 .map_err(|e| KafkaError::new(what.clone(), e))?;
             for result in described {
-                let resource = result.map_err(|code| {
-                    KafkaError::new(what.clone(), RdKafkaError::AdminOp(code))
-                })?;
+                let resource = result
+                    .map_err(|code| KafkaError::new(what.clone(), RdKafkaError::AdminOp(code)))?;
                 for entry in resource.entries {
                     let Some(value) = entry.value else { continue };
                     if matches!(entry.source, ConfigSource::DynamicTopic) {

@@ -75,13 +75,14 @@ pub trait RecordHandler {
     /// # Errors
     /// Any error stops the consumer; the record is delivered again to whoever comes next.
     fn record(&mut self, record: &Record<'_>) -> Result<(), HandlerError>;
-    /// Between polls, at least every 20 ms and after at most [`BURST`] records. Returns positions
+    /// Between polls, at least every 20 ms and after at most [`BURST`] records; `busy` says that
+    /// more records are waiting already. Returns positions
     /// to note as the group's offsets, which are for lag tools only: where to start is in the
     /// state.
     ///
     /// # Errors
     /// Any error stops the consumer.
-    fn tick(&mut self) -> Result<Vec<(TopicPartition, i64)>, HandlerError>;
+    fn tick(&mut self, busy: bool) -> Result<Vec<(TopicPartition, i64)>, HandlerError>;
 }
 
 /// Whatever stopped a handler.
@@ -141,8 +142,9 @@ impl ConsumerContext for Context {
 
 fn acknowledge_revocation(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
     let done = match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => held_of(consumer, partitions)
-            .and_then(|held| consumer.incremental_unassign(&held)),
+        RebalanceProtocol::Cooperative => {
+            held_of(consumer, partitions).and_then(|held| consumer.incremental_unassign(&held))
+        }
         _ => consumer.unassign(),
     };
     if let Err(error) = done {
@@ -242,9 +244,13 @@ impl GroupConsumer {
     ) -> Result<(), HandlerError> {
         while !stop() {
             let mut timeout = POLL;
+            let mut busy = true;
             for _ in 0..BURST {
                 match self.consumer.poll(timeout) {
-                    None => break,
+                    None => {
+                        busy = false;
+                        break;
+                    }
                     Some(Ok(message)) => handler.record(&Record(message))?,
                     Some(Err(error @ RdKafkaError::MessageConsumptionFatal(_))) => {
                         return Err(KafkaError::new("consuming", error).into());
@@ -260,7 +266,7 @@ impl GroupConsumer {
                 }
                 done?;
             }
-            let positions = handler.tick()?;
+            let positions = handler.tick(busy)?;
             if !positions.is_empty() {
                 self.note(&positions);
             }

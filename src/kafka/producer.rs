@@ -41,6 +41,9 @@ pub struct Outgoing<'a> {
     pub timestamp_ms: Option<i64>,
 }
 
+/// Called once with partition and offset, or with what went wrong.
+pub type DeliveryCall = Box<dyn FnOnce(Result<(i32, i64), String>) + Send + Sync>;
+
 /// Who hears of a delivery.
 pub enum Delivery {
     /// Nobody; a failure is logged.
@@ -48,7 +51,7 @@ pub enum Delivery {
     /// Counted, to be waited for together.
     Tracked(Arc<Tracker>),
     /// Called with partition and offset, or with what went wrong.
-    Call(Box<dyn FnOnce(Result<(i32, i64), String>) + Send + Sync>),
+    Call(DeliveryCall),
 }
 
 impl Delivery {
@@ -187,11 +190,9 @@ impl Producer {
                 ("retry.backoff.ms", "50"),
             ],
         };
-        let inner = ThreadedProducer::from_config_and_context(
-            &settings.client(client_id, own),
-            Context,
-        )
-        .map_err(|e| KafkaError::new("creating a producer", e))?;
+        let inner =
+            ThreadedProducer::from_config_and_context(&settings.client(client_id, own), Context)
+                .map_err(|e| KafkaError::new("creating a producer", e))?;
         Ok(Self { inner })
     }
 

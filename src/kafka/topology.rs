@@ -1,5 +1,8 @@
 //! Topics as code: files in Strimzi's shape, and the difference between them and a cluster.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -168,7 +171,11 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Create(file) => {
-                write!(f, "+ {} ({} partitions, {} replicas", file.name, file.partitions, file.replicas)?;
+                write!(
+                    f,
+                    "+ {} ({} partitions, {} replicas",
+                    file.name, file.partitions, file.replicas
+                )?;
                 for (key, value) in &file.config {
                     write!(f, ", {key}={value}")?;
                 }

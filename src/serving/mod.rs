@@ -12,9 +12,11 @@ mod scorers;
 mod selectors;
 mod side_effects;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use pipeline::{Outcome, Pipeline, Scored};
-pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, World};
+pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, Why, World};
 
 /// What ranks until a model has been trained.
 pub const UNTRAINED: &str = "untrained";

@@ -1,14 +1,14 @@
 //! The framework: runs the components in order and measures each.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::query::{Candidate, Contribution, Query, SourceKind};
-use crate::event::{Degradation, Reason, RecommendedItem};
+use super::query::{Candidate, Contribution, Query, SourceKind, Why};
+use crate::event::{Degradation, RecommendedItem};
 use crate::ids::stable_hash;
 use crate::telemetry::names;
 
@@ -38,7 +38,7 @@ pub struct Proposal {
     /// The source's own score.
     pub score: f32,
     /// Why.
-    pub reason: Reason,
+    pub why: Why,
 }
 
 /// Removes items.
@@ -191,7 +191,7 @@ impl Pipeline {
 
     fn gather(&self, query: &mut Query<'_>) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
-        let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut places: HashMap<u64, usize, Hashed> = HashMap::default();
         for source in &self.sources {
             let kind = source.component.kind();
             let proposals = match source.run(|s| s.candidates(query)) {
@@ -203,21 +203,18 @@ impl Pipeline {
             };
             source.items.increment(proposals.len() as u64);
             for (rank, proposal) in proposals.into_iter().enumerate() {
-                let place = match places.entry(proposal.item) {
-                    Entry::Occupied(found) => *found.get(),
-                    Entry::Vacant(free) => {
-                        let item = Arc::clone(free.key());
-                        let hash = stable_hash(item.as_bytes());
-                        let contributions = Vec::with_capacity(2);
-                        candidates.push(Candidate { item, hash, contributions, score: 0.0 });
-                        *free.insert(candidates.len() - 1)
-                    }
-                };
+                let hash = stable_hash(proposal.item.as_bytes());
+                let place = *places.entry(hash).or_insert_with(|| {
+                    let contributions = Vec::with_capacity(2);
+                    let item = proposal.item;
+                    candidates.push(Candidate { item, hash, contributions, score: 0.0 });
+                    candidates.len() - 1
+                });
                 candidates[place].contributions.push(Contribution {
                     source: kind,
                     score: proposal.score,
                     rank,
-                    reason: proposal.reason,
+                    why: proposal.why,
                 });
             }
         }
@@ -261,18 +258,40 @@ fn finish(mut query: Query<'_>, list: Vec<Scored>) -> Outcome {
         let reason = format!("{} of {} items: no more fit", list.len(), query.request.count);
         query.degrade("count", reason);
     }
-    let items = list.into_iter().map(|scored| reply_item(scored.candidate, scored.propensity));
+    let surface = query.request.surface.as_str();
+    let items = list.into_iter().map(|s| reply_item(s.candidate, s.propensity, surface));
     Outcome { items: items.collect(), degraded: query.degraded }
 }
 
-fn reply_item(candidate: Candidate, propensity: f64) -> RecommendedItem {
+fn reply_item(candidate: Candidate, propensity: f64, surface: &str) -> RecommendedItem {
     // The scorer has put the strongest contribution first.
     let source = candidate.contributions.first().map_or("", |c| c.source.name());
+    let reason = |c: &Contribution| c.why.reason(&candidate.item, surface);
     RecommendedItem {
         item: candidate.item.to_string(),
         score: candidate.score,
         source: source.into(),
         propensity,
-        reasons: candidate.contributions.into_iter().map(|c| c.reason).collect(),
+        reasons: candidate.contributions.iter().map(reason).collect(),
+    }
+}
+
+/// Keys that are hashes already.
+type Hashed = BuildHasherDefault<AsItIs>;
+
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = stable_hash(bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }

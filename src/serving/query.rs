@@ -33,6 +33,10 @@ pub struct Query<'a> {
     pub degraded: Vec<Degradation>,
 }
 
+/// Candidates that a source puts forward beyond what filters can take: for those that other
+/// requests of the same user exclude.
+const SPARE: usize = 30;
+
 /// One event of the user's history.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryItem<'a> {
@@ -65,6 +69,11 @@ impl<'a> Query<'a> {
             known: HashSet::new(),
             degraded: Vec::new(),
         }
+    }
+
+    /// How many items a source puts forward: enough for a full list, whatever the filters take.
+    pub fn proposals(&self) -> usize {
+        self.request.count + self.known.len() + self.request.exclude.len() + SPARE
     }
 
     /// Says that a part could not contribute.
@@ -105,7 +114,41 @@ pub struct Contribution {
     /// From 0, within the source.
     pub rank: usize,
     /// Why.
-    pub reason: Reason,
+    pub why: Why,
+}
+
+/// Why a source puts an item forward. Becomes a [`Reason`] only for items that are served:
+/// hundreds are not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The user liked this item.
+    BecauseYouWatched(Arc<str>),
+    /// Many watch it, on the surface of the request or over all.
+    Trending {
+        /// Whether on the surface of the request.
+        here: bool,
+    },
+    /// The user has seen so much of it, in percent.
+    Unfinished(u8),
+}
+
+impl Why {
+    /// As a reply says it.
+    pub fn reason(&self, item: &str, surface: &str) -> Reason {
+        let (kind, cause, text) = match self {
+            Why::BecauseYouWatched(cause) => {
+                let text = format!("Because you watched {cause}");
+                ("because_you_watched", Some(cause.to_string()), text)
+            }
+            Why::Trending { here: true } => ("trending", None, format!("Trending on {surface}")),
+            Why::Trending { here: false } => ("trending", None, "Trending".to_owned()),
+            Why::Unfinished(percent) => {
+                let text = format!("Continue watching, {percent} % seen");
+                ("continue_watching", Some(item.to_owned()), text)
+            }
+        };
+        Reason { kind: kind.into(), item: cause, text }
+    }
 }
 
 /// An item that may be recommended.

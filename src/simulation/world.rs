@@ -154,6 +154,13 @@ impl World {
         self.shifts.insert(place, shift);
     }
 
+    /// The earliest time that the next visit can have; none once the run is over. It may turn
+    /// out later: a person who has only just left puts their next session off.
+    pub fn next_at(&self) -> Option<EventTime> {
+        let at = self.queue.peek()?.0.at;
+        (at < self.config.end()).then(|| at.max(self.now))
+    }
+
     /// The next page a person asks for, in event-time order; none once the run is over.
     ///
     /// A visit that is never answered ends its session, and the person comes back later.

@@ -5,10 +5,14 @@
 //! committed with their offsets a few times a second: the topic is the write-ahead log. Never
 //! knows what a topic's records mean; what an event does to a state is `feature`'s question.
 
+mod bulk;
 mod pending;
 mod progress;
 mod shard;
 mod store;
+mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub use pending::{Pending, PendingEvent};
 pub use progress::{Anchor, Progress, SourceProgress};

@@ -67,9 +67,9 @@ impl Pending {
             + self.by_user.capacity() * 5
     }
 
-    /// Appends one event.
-    pub fn push(&mut self, user: &str, offset: i64, event: &FoldEvent<'_>) {
-        let slot = self.slot_of(user);
+    /// Appends one event of `user`, whose [`stable_hash`] is `hash`.
+    pub fn push(&mut self, user: &str, hash: u64, offset: i64, event: &FoldEvent<'_>) {
+        let slot = self.slot_of(user, hash);
         // The caller bounds `bytes()` far below 4 GiB, so positions fit 32 bits.
         let at = self.arena.len() as u32;
         self.arena.extend_from_slice(&NONE.to_le_bytes());
@@ -89,9 +89,8 @@ impl Pending {
         self.events += 1;
     }
 
-    fn slot_of(&mut self, user: &str) -> u32 {
-        let hash = stable_hash(user.as_bytes());
-        if let Some(slot) = self.find(hash, user) {
+    fn slot_of(&mut self, user: &str, hash: u64) -> u32 {
+        if let Some(slot) = self.find(hash, user.as_bytes()) {
             return slot;
         }
         let slot = self.slots.len() as u32;
@@ -108,10 +107,10 @@ impl Pending {
         slot
     }
 
-    fn find(&self, hash: u64, user: &str) -> Option<u32> {
+    fn find(&self, hash: u64, user: &[u8]) -> Option<u32> {
         let same = |&slot: &u32| {
             let slot = &self.slots[slot as usize];
-            slot.hash == hash && self.user_bytes(slot) == user.as_bytes()
+            slot.hash == hash && self.user_bytes(slot) == user
         };
         self.by_user.find(hash, same).copied()
     }
@@ -120,9 +119,14 @@ impl Pending {
         &self.users[slot.user_start as usize..(slot.user_start + slot.user_len) as usize]
     }
 
+    /// Whether a user has any.
+    pub fn has(&self, user: &[u8]) -> bool {
+        self.find(stable_hash(user), user).is_some()
+    }
+
     /// Appends a user's events, concatenated as one operand.
     pub fn append_operand(&self, user: &str, out: &mut Vec<u8>) {
-        if let Some(slot) = self.find(stable_hash(user.as_bytes()), user) {
+        if let Some(slot) = self.find(stable_hash(user.as_bytes()), user.as_bytes()) {
             self.append_chain(&self.slots[slot as usize], out);
         }
     }
@@ -160,8 +164,8 @@ impl Pending {
             let len = self.get_u32(from + 8) as usize;
             let slot = &self.slots[self.get_u32(from + 4) as usize];
             let operand = &self.arena[from + HEADER..from + HEADER + len];
-            let offset = u64::from(self.get_u32(from + 12))
-                | u64::from(self.get_u32(from + 16)) << 32;
+            let offset =
+                u64::from(self.get_u32(from + 12)) | u64::from(self.get_u32(from + 16)) << 32;
             from += HEADER + len;
             // What `push` wrote always reads back: bytes of this process, this version.
             let event = fold_events(operand).next()?.ok()?;

@@ -15,7 +15,7 @@ pub struct Progress {
 }
 
 /// Progress over one partition of one topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceProgress {
     /// The next offset to fold: everything below it is in the state.
     pub next_offset: i64,
@@ -23,12 +23,6 @@ pub struct SourceProgress {
     pub watermark: Option<i64>,
     /// The last record folded, by which the topic is known again.
     pub anchor: Option<Anchor>,
-}
-
-impl Default for SourceProgress {
-    fn default() -> Self {
-        Self { next_offset: 0, watermark: None, anchor: None }
-    }
 }
 
 /// A record that was folded. If the log holds another one at its offset, the topic is not the
@@ -58,12 +52,11 @@ impl Progress {
         }
     }
 
-    /// The event time that every source with events has passed; users age out against it.
+    /// The event time that every source has passed; users age out against it. `None` until both
+    /// have had an event: nothing is too late for a source without any, so nobody may have been
+    /// dropped by then.
     pub fn watermark(&self) -> Option<EventTime> {
-        [self.watch.watermark, self.click.watermark]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(EventTime::from_millis)
+        let both = self.watch.watermark.zip(self.click.watermark);
+        both.map(|(watch, click)| EventTime::from_millis(watch.min(click)))
     }
 }

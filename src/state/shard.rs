@@ -91,8 +91,9 @@ impl Shard {
         self.positions[source as usize].store(offset, Ordering::Release);
     }
 
-    /// Folds one event and moves past the record it came in.
-    pub fn fold(&self, user: &str, event: &FoldEvent<'_>, anchor: Anchor) -> Folding {
+    /// Folds one event of `user`, whose [`stable_hash`](crate::ids::stable_hash) is `hash`, and
+    /// moves past the record it came in.
+    pub fn fold(&self, user: &str, hash: u64, event: &FoldEvent<'_>, anchor: Anchor) -> Folding {
         let mut folded = self.lock();
         let progress = *folded.progress.of(event.source);
         if let Some(watermark) = progress.watermark.map(EventTime::from_millis)
@@ -100,7 +101,7 @@ impl Shard {
         {
             return Folding::TooLate { watermark };
         }
-        folded.active.push(user, anchor.offset, event);
+        folded.active.push(user, hash, anchor.offset, event);
         let at = event.at.millis();
         *folded.progress.of_mut(event.source) = SourceProgress {
             next_offset: anchor.offset + 1,
@@ -192,6 +193,11 @@ pub struct UserBytes {
 }
 
 impl UserBytes {
+    #[cfg(test)]
+    pub(super) fn of(state: Option<Vec<u8>>, operand: Vec<u8>, rules: FoldRules) -> Self {
+        Self { state, operand, rules }
+    }
+
     /// The user's state. Borrows the texts.
     ///
     /// # Errors

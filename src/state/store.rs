@@ -1,25 +1,28 @@
 //! One shard's RocksDB: users under a merge operator, and the shard's progress beside them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
-    CompactOptions, CompactionDecision, DB, DBCompressionType, Direction, IteratorMode,
-    MergeOperands, Options, WriteBatch, WriteBufferManager,
+    CompactOptions, DB, DBCompressionType, Direction, IteratorMode, MergeOperands, Options,
+    WriteBatch, WriteBufferManager,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::bulk::{BULK_USERS, Incoming};
 use super::pending::Pending;
 use super::progress::Progress;
+use super::sweep::{Sweep, USERS_PER_COMMIT};
 use crate::feature::{FoldRules, UserState};
 use crate::time::EventTime;
 
 const USERS: &str = "users";
 const META: &str = "meta";
-const PROGRESS: &str = "progress";
+/// Among the users, so that one file can hold both; no user id is empty.
+const PROGRESS: &[u8] = b"";
 const IDENTITY: &str = "identity";
 
 /// Why a store could not be opened, read or written.
@@ -32,6 +35,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What RocksDB said.
         source: rocksdb::Error,
+    },
+    /// A folder could not be made: a full disk, missing rights.
+    #[error("state store {path}: {source}")]
+    Io {
+        /// The store's folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The bytes of one key are damaged.
     #[error("state store {path}: {what}")]
@@ -54,11 +65,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether another process holds the store: it must not be touched.
-    pub fn is_in_use(&self) -> bool {
-        // By the lock file's name: the word alone is also part of "block checksum mismatch".
-        matches!(self, Self::Rocks { source, .. }
-            if source.kind() == rocksdb::ErrorKind::IOError && source.to_string().contains("/LOCK"))
+    /// Whether the store itself may be whole, so that it must not be touched: another process
+    /// holds it, or the disk is full.
+    pub fn spares_store(&self) -> bool {
+        match self {
+            Self::Rocks { source, .. } => {
+                // By the lock file's name: the word alone is part of "block checksum mismatch".
+                let text = source.to_string();
+                source.kind() == rocksdb::ErrorKind::IOError
+                    && (text.contains("/LOCK") || text.contains("No space left"))
+            }
+            Self::Io { .. } => true,
+            Self::Damaged { .. } | Self::OtherIdentity { .. } => false,
+        }
     }
 
     /// Whether what is stored is broken: trying again would fail again.
@@ -66,7 +85,7 @@ impl StoreError {
         match self {
             Self::Rocks { source, .. } => source.kind() == rocksdb::ErrorKind::Corruption,
             Self::Damaged { .. } => true,
-            Self::OtherIdentity { .. } => false,
+            Self::Io { .. } | Self::OtherIdentity { .. } => false,
         }
     }
 
@@ -74,6 +93,7 @@ impl StoreError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Rocks { .. } => "rocksdb",
+            Self::Io { .. } => "io",
             Self::Damaged { .. } => "damaged",
             Self::OtherIdentity { .. } => "other_identity",
         }
@@ -117,8 +137,12 @@ pub struct ShardStore {
     db: DB,
     path: PathBuf,
     rules: FoldRules,
-    /// Event time in milliseconds against which compaction drops users that have aged out.
-    watermark: Arc<AtomicI64>,
+    /// Event time in milliseconds against which users age out.
+    watermark: AtomicI64,
+    sweep: Mutex<Sweep>,
+    /// `None` for a reader, which commits nothing.
+    incoming: Option<Incoming>,
+    users_options: Options,
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -139,7 +163,6 @@ impl ShardStore {
         resources: &StoreResources,
         access: &Access<'_>,
     ) -> Result<Self, StoreError> {
-        let watermark = Arc::new(AtomicI64::new(i64::MIN));
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -150,7 +173,7 @@ impl ShardStore {
         // Reader instances keep all files open themselves; 2,000 is far above what one shard has.
         options.set_max_open_files(2_000);
         let families = [
-            ColumnFamilyDescriptor::new(USERS, users_options(rules, resources, &watermark)),
+            ColumnFamilyDescriptor::new(USERS, users_options(rules, resources)),
             ColumnFamilyDescriptor::new(META, Options::default()),
         ];
         let opened = match access {
@@ -161,7 +184,23 @@ impl ShardStore {
             }
         };
         let db = opened.map_err(|source| StoreError::Rocks { path: path.into(), source })?;
-        let store = Self { db, path: path.into(), rules, watermark };
+        // Only the owner, which holds RocksDB's lock by now, may empty the folder.
+        let incoming = match access {
+            Access::Owner { .. } => Some(
+                Incoming::prepare(path)
+                    .map_err(|source| StoreError::Io { path: path.into(), source })?,
+            ),
+            Access::Reader { .. } => None,
+        };
+        let store = Self {
+            db,
+            path: path.into(),
+            rules,
+            watermark: AtomicI64::new(i64::MIN),
+            sweep: Mutex::default(),
+            incoming,
+            users_options: users_options(rules, resources),
+        };
         match access {
             Access::Owner { identity } => store.check_identity(identity)?,
             Access::Reader { .. } => {
@@ -210,7 +249,9 @@ impl ShardStore {
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
     pub fn progress(&self) -> Result<Progress, StoreError> {
-        Ok(self.get_meta(PROGRESS)?.unwrap_or_default())
+        let bytes = self.db.get_cf(self.users(), PROGRESS).map_err(|e| self.rocks(e))?;
+        let progress = bytes.map(|b| serde_json::from_slice(&b)).transpose();
+        Ok(progress.map_err(|e| self.damaged("progress", &e))?.unwrap_or_default())
     }
 
     /// The committed state of one user, encoded.
@@ -221,20 +262,53 @@ impl ShardStore {
         self.db.get_cf(self.users(), user).map_err(|e| self.rocks(e))
     }
 
-    /// Writes what was folded since the last commit, and how far that is, in one batch.
+    /// Writes what was folded since the last commit, and how far that is, as one: a batch, or a
+    /// file where there is much.
     ///
     /// # Errors
-    /// [`StoreError`] where the store cannot be written; nothing of the batch is then there.
+    /// [`StoreError`] where the store cannot be written; nothing of the commit is then there.
     pub fn commit(&self, pending: &Pending, progress: &Progress) -> Result<(), StoreError> {
         let users = self.users();
+        let bytes = encode_meta(progress, &self.path)?;
         let mut batch = WriteBatch::default();
-        pending.for_each_user(|user, operand| batch.merge_cf(users, user, operand));
-        batch.put_cf(self.meta(), PROGRESS, encode_meta(progress, &self.path)?);
+        self.drop_aged_out(&mut batch, pending, progress);
+        match &self.incoming {
+            Some(incoming) if pending.users() >= BULK_USERS => incoming
+                .commit(&self.db, users, &self.users_options, (PROGRESS, &bytes), pending)
+                .map_err(|e| self.rocks(e))?,
+            _ => {
+                pending.for_each_user(|user, operand| batch.merge_cf(users, user, operand));
+                batch.put_cf(users, PROGRESS, bytes);
+            }
+        }
         // The WAL is on and not synced: a killed process loses nothing, a power cut rolls state
         // and offsets back together, and the log has the rest.
         self.db.write(batch).map_err(|e| self.rocks(e))?;
         self.set_watermark(progress);
         Ok(())
+    }
+
+    /// Adds to a batch that some users who have aged out by `progress` are dropped.
+    fn drop_aged_out(&self, batch: &mut WriteBatch, pending: &Pending, progress: &Progress) {
+        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watermark) = progress.watermark() else { return };
+        let Some(from) = sweep.resume(watermark) else { return };
+        let users = self.users();
+        let rows = self.db.iterator_cf(users, IteratorMode::From(&from, Direction::Forward));
+        let mut last = None;
+        for (n, row) in rows.take(USERS_PER_COMMIT).enumerate() {
+            // What cannot be read is kept: reads report it, the sweep must not hide it.
+            let Ok((user, state)) = row else { break };
+            let newest = UserState::newest_of(&state).ok().flatten();
+            if newest.is_some_and(|at| self.rules.is_aged_out(at, watermark)) && !pending.has(&user)
+            {
+                batch.delete_cf(users, &user);
+            }
+            last = (n + 1 == USERS_PER_COMMIT).then(|| user.into_vec());
+        }
+        if let Some(last) = last {
+            sweep.pause_after(last);
+        }
     }
 
     fn set_watermark(&self, progress: &Progress) {
@@ -245,11 +319,12 @@ impl ShardStore {
 
     fn is_aged_out(&self, state: &[u8]) -> Result<bool, StoreError> {
         let newest = UserState::newest_of(state).map_err(|e| self.damaged("a user", &e))?;
-        Ok(newest.is_none_or(|at| aged_out(&self.rules, at, &self.watermark)))
+        let watermark = EventTime::from_millis(self.watermark.load(Ordering::Relaxed));
+        Ok(newest.is_none_or(|at| self.rules.is_aged_out(at, watermark)))
     }
 
     /// Calls `each` with every user and their encoded state, in key order. Users that have aged
-    /// out are passed over, whether compaction has dropped them already or not.
+    /// out are passed over, whether they have been dropped already or not.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
@@ -259,6 +334,9 @@ impl ShardStore {
     ) -> Result<(), StoreError> {
         for row in self.db.iterator_cf(self.users(), IteratorMode::From(b"", Direction::Forward)) {
             let (user, state) = row.map_err(|e| self.rocks(e))?;
+            if *user == *PROGRESS {
+                continue;
+            }
             let user = std::str::from_utf8(&user).map_err(|e| self.damaged("a user id", &e))?;
             if !self.is_aged_out(&state)? {
                 each(user, &state)?;
@@ -313,6 +391,15 @@ impl ShardStore {
         Ok(())
     }
 
+    /// Compacts the files that hold `user`, whole: other users' newer events may lie elsewhere,
+    /// as when RocksDB compacts by itself.
+    #[cfg(test)]
+    pub(super) fn compact_around(&self, user: &str) {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.users(), Some(user), Some(user), &options);
+    }
+
     fn users(&self) -> &ColumnFamily {
         self.family(USERS)
     }
@@ -331,9 +418,7 @@ impl ShardStore {
 
     fn get_meta<T: for<'a> Deserialize<'a>>(&self, key: &str) -> Result<Option<T>, StoreError> {
         let bytes = self.db.get_cf(self.meta(), key).map_err(|e| self.rocks(e))?;
-        bytes
-            .map(|b| serde_json::from_slice(&b).map_err(|e| self.damaged(key, &e)))
-            .transpose()
+        bytes.map(|b| serde_json::from_slice(&b).map_err(|e| self.damaged(key, &e))).transpose()
     }
 
     fn put_meta<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
@@ -375,11 +460,7 @@ fn encode_meta<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, StoreErr
         .map_err(|e| StoreError::Damaged { path: path.into(), what: e.to_string() })
 }
 
-fn users_options(
-    rules: FoldRules,
-    resources: &StoreResources,
-    watermark: &Arc<AtomicI64>,
-) -> Options {
+fn users_options(rules: FoldRules, resources: &StoreResources) -> Options {
     let mut options = Options::default();
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&resources.cache);
@@ -390,6 +471,9 @@ fn users_options(
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(64 << 20);
     options.set_max_write_buffer_number(4);
+    // Large commits arrive as files of level 0: with the default of 4 they would be compacted
+    // into the whole of level 1 every few seconds.
+    options.set_level_zero_file_num_compaction_trigger(8);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
@@ -404,14 +488,6 @@ fn users_options(
             Some(joined)
         },
     );
-    let watermark = Arc::clone(watermark);
-    options.set_compaction_filter("driftline.ageing.v1", move |_level, _key: &[u8], state: &[u8]| {
-        match UserState::newest_of(state) {
-            Ok(Some(newest)) if aged_out(&rules, newest, &watermark) => CompactionDecision::Remove,
-            // What cannot be read is kept: the reader reports it, compaction must not hide it.
-            _ => CompactionDecision::Keep,
-        }
-    });
     options
 }
 
@@ -425,9 +501,4 @@ fn merge(state: Option<&[u8]>, operands: &MergeOperands, rules: &FoldRules) -> O
         user.fold(operand, rules).ok()?;
     }
     Some(user.encode())
-}
-
-fn aged_out(rules: &FoldRules, newest: EventTime, watermark: &AtomicI64) -> bool {
-    let watermark = EventTime::from_millis(watermark.load(Ordering::Relaxed));
-    rules.is_aged_out(newest, watermark)
 }

@@ -12,6 +12,7 @@ use super::shards::OwnedShard;
 use crate::event::{Interaction, Interactions};
 use crate::ids::stable_hash;
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
+use crate::runtime::Urgency;
 use crate::state::{Frozen, PendingEvent, StoreError};
 use crate::telemetry::names;
 
@@ -111,8 +112,7 @@ impl Committer {
         partition: i32,
         interactions: Vec<Interaction<'_>>,
     ) -> Result<(), String> {
-        let value =
-            Interactions { shard, interactions }.encode().map_err(|e| e.to_string())?;
+        let value = Interactions { shard, interactions }.encode().map_err(|e| e.to_string())?;
         let outgoing = Outgoing {
             topic: &self.topic,
             partition: Some(partition),
@@ -162,7 +162,7 @@ impl CommitThread {
     pub fn start(committer: Arc<Committer>, name: &str) -> std::io::Result<Self> {
         let (work, orders) = channel::<Vec<Arc<OwnedShard>>>();
         let (report, done) = channel();
-        crate::runtime::spawn(name, move || {
+        crate::runtime::spawn(name, Urgency::Soon, move || {
             while let Ok(shards) = orders.recv() {
                 if report.send(committer.commit(&shards)).is_err() {
                     break;

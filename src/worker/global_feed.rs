@@ -13,11 +13,13 @@ use super::{Context, WorkerError};
 use crate::event::Interactions;
 use crate::global::GlobalTables;
 use crate::kafka::{KafkaError, Position, Reader, TopicPartition};
-use crate::runtime;
+use crate::runtime::{self, Urgency};
 use crate::telemetry::names;
 
-/// How often trending is ranked anew and gauges are set. Shorter: fresher lists, more CPU.
+/// How often trending is ranked anew. Shorter: fresher lists, more CPU.
 const REFRESH: Duration = Duration::from_secs(1);
+/// How often the tables are measured, which looks at every session.
+const MEASURE: Duration = Duration::from_secs(30);
 
 /// Whether the tables hold what the topic held at start.
 #[derive(Default)]
@@ -39,7 +41,7 @@ pub fn start(context: Context, state: Arc<FeedState>) -> Result<JoinHandle<()>, 
     let group = format!("{}-global", config.kafka.group);
     let reader = Reader::new(&config.kafka.client(), &group, "driftline-global")?;
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
-    runtime::spawn("global-feed", move || {
+    runtime::spawn("global-feed", Urgency::Later, move || {
         let mut feed = Feed { context, reader, state, ends: HashMap::new() };
         while !feed.context.stop.is_requested() {
             match feed.begin() {
@@ -80,6 +82,7 @@ impl Feed {
 
     fn run(&mut self) {
         let mut refreshed = Instant::now();
+        let mut measured = Instant::now();
         self.note_warmed();
         while !self.context.stop.is_requested() {
             if let Some(record) = self.reader.poll(Duration::from_millis(20)) {
@@ -96,7 +99,11 @@ impl Feed {
             }
             if refreshed.elapsed() >= REFRESH {
                 refreshed = Instant::now();
-                self.refresh();
+                self.tables().refresh();
+            }
+            if measured.elapsed() >= MEASURE {
+                measured = Instant::now();
+                self.measure();
             }
         }
     }
@@ -115,15 +122,16 @@ impl Feed {
 
     fn note_warmed(&self) {
         if self.ends.is_empty() && !self.state.is_warmed() {
-            self.refresh();
+            self.tables().refresh();
+            self.measure();
             self.state.warmed.store(true, Ordering::Release);
             tracing::info!("global tables are warm");
         }
     }
 
-    fn refresh(&self) {
-        let mut tables = self.tables();
-        tables.refresh();
+    fn measure(&self) {
+        // Beside requests: only this thread writes.
+        let tables = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
         gauge!(names::GLOBAL_SESSIONS).set(tables.neighbours().sessions() as f64);
         gauge!(names::GLOBAL_BYTES).set(tables.bytes() as f64);
     }

@@ -143,7 +143,7 @@ impl Ingest {
     fn open_or_rebuild(&self, partition: i32) -> Result<Shard, HandlerError> {
         match self.open(partition) {
             Ok(shard) => Ok(shard),
-            Err(error) if error.is_in_use() => Err(error.into()),
+            Err(error) if error.spares_store() => Err(error.into()),
             Err(error) => {
                 self.set_aside(partition, error.reason(), &error.to_string())?;
                 Ok(self.open(partition)?)
@@ -274,12 +274,7 @@ impl Ingest {
 
     /// Sends a record to the partition where its user's state is. A client that sends no key,
     /// or partitions in another way than Kafka's Java client, is served all the same.
-    fn reroute(
-        &self,
-        record: &Record<'_>,
-        user: &str,
-        partition: i32,
-    ) -> Result<(), KafkaError> {
+    fn reroute(&self, record: &Record<'_>, user: &str, partition: i32) -> Result<(), KafkaError> {
         counter!(names::REROUTED, "topic" => record.topic().to_owned()).increment(1);
         let outgoing = Outgoing {
             topic: record.topic(),
@@ -317,7 +312,8 @@ impl Ingest {
             shard.shard.skip(source, anchor);
             return Ok(0);
         }
-        match shard.shard.fold(&event.user, &FoldEvent::from_event(&event), anchor) {
+        let user = stable_hash(event.user.as_bytes());
+        match shard.shard.fold(&event.user, user, &FoldEvent::from_event(&event, user), anchor) {
             Folding::Done { waiting_bytes } => {
                 self.folded[source as usize].increment(1);
                 Ok(waiting_bytes)
@@ -426,9 +422,14 @@ impl RecordHandler for Ingest {
         Ok(())
     }
 
-    fn tick(&mut self) -> Result<Vec<(TopicPartition, i64)>, HandlerError> {
+    fn tick(&mut self, busy: bool) -> Result<Vec<(TopicPartition, i64)>, HandlerError> {
         self.commit_thread.poll()?;
-        let interval = Duration::from_millis(self.context.config.state.commit_interval_ms);
+        let state = &self.context.config.state;
+        let interval = Duration::from_millis(if busy {
+            state.backlog_commit_interval_ms
+        } else {
+            state.commit_interval_ms
+        });
         if self.last_commit.elapsed() >= interval {
             self.begin_commit()?;
         }

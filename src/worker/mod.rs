@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
 use crate::kafka::{Admin, KafkaError, TopicMetadata};
-use crate::runtime::{self, Stop};
+use crate::runtime::{self, Stop, Urgency};
 use crate::telemetry::HealthReport;
 
 pub use dead_letter::{CLASS_HEADER, MESSAGE_HEADER, TOPIC_HEADER};
@@ -127,7 +127,7 @@ impl Worker {
             let (context, control) = (context.clone(), control.clone());
             let name = format!("ingest-{number}");
             let body = move || ingest::run(&context, number, &control);
-            self.threads.push(runtime::spawn(&name, body).map_err(io)?);
+            self.threads.push(runtime::spawn(&name, Urgency::Soon, body).map_err(io)?);
         }
         Ok(())
     }

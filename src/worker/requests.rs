@@ -16,10 +16,10 @@ use super::{Context, WorkerError};
 use crate::event::{After, ErrorKind, Reply, Request, Source, decode_request};
 use crate::feature::UserState;
 use crate::kafka::{
-    Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record,
-    TopicPartition, headers, partition_of,
+    Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record, TopicPartition, headers,
+    partition_of,
 };
-use crate::runtime;
+use crate::runtime::{self, Urgency};
 use crate::serving::{self, Pipeline, Query, World};
 use crate::telemetry::names;
 use crate::time::wall_now;
@@ -72,8 +72,7 @@ pub fn start(
     let client = config.kafka.client();
     let group = format!("{}-requests", config.kafka.group);
     let reader = Reader::new(&client, &group, "driftline-requests")?;
-    let producer =
-        Arc::new(Producer::new(&client, ProducerKind::LowLatency, "driftline-replies")?);
+    let producer = Arc::new(Producer::new(&client, ProducerKind::LowLatency, "driftline-replies")?);
     let (orders, inbox) = unbounded();
     let (jobs, work) = bounded::<Job>(config.serving.queue_limit);
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
@@ -90,7 +89,7 @@ pub fn start(
         };
         let work: Receiver<Job> = work.clone();
         let body = move || work.iter().for_each(|job| answerer.answer(job));
-        threads.push(runtime::spawn(&format!("serving-{number}"), body).map_err(io)?);
+        threads.push(runtime::spawn(&format!("serving-{number}"), Urgency::Now, body).map_err(io)?);
     }
     let requests = Requests {
         topic: config.topics.requests(),
@@ -105,7 +104,7 @@ pub fn start(
         noted: Instant::now(),
     };
     let body = move || requests.run(&inbox);
-    threads.push(runtime::spawn("requests", body).map_err(io)?);
+    threads.push(runtime::spawn("requests", Urgency::Now, body).map_err(io)?);
     Ok((Control { orders }, threads))
 }
 
@@ -297,7 +296,8 @@ impl Requests {
         let (encoding, decoded) = decode_request(record.value());
         let (address, addressed) = replies::return_address(record, encoding, config);
         let bad = |message: String, id: &str, user: &str| {
-            Verdict::Answer(address.clone(), Reply::error(id, user, ErrorKind::BadRequest, message))
+            let reply = Reply::error(id, user, ErrorKind::BadRequest, message);
+            Verdict::Answer(Box::new((address.clone(), reply)))
         };
         let mut request = match decoded {
             Ok(request) => request,
@@ -362,9 +362,8 @@ impl Requests {
         let Some(bytes) = record.header(headers::AFTER) else {
             return Ok(AfterPositions::default());
         };
-        let shape = || {
-            format!("header {} must be topic-partition@offset,… in UTF-8", headers::AFTER)
-        };
+        let shape =
+            || format!("header {} must be topic-partition@offset,… in UTF-8", headers::AFTER);
         let text = std::str::from_utf8(bytes).map_err(|_| shape())?;
         let topics = &self.context.config.topics;
         let mut positions = Vec::new();
@@ -401,7 +400,8 @@ impl Requests {
         in_flight.next = offset + 1;
         match verdict {
             Verdict::Rerouted(done) => in_flight.open.push_back((offset, done)),
-            Verdict::Answer(address, reply) => {
+            Verdict::Answer(answer) => {
+                let (address, reply) = *answer;
                 let done = Arc::new(AtomicBool::new(false));
                 in_flight.open.push_back((offset, Arc::clone(&done)));
                 reply_now(&self.producer, &address, &reply, done);
@@ -470,7 +470,7 @@ impl Requests {
 
 enum Verdict {
     Job(Box<Job>),
-    Answer(ReturnAddress, Reply),
+    Answer(Box<(ReturnAddress, Reply)>),
     Rerouted(Arc<AtomicBool>),
 }
 
@@ -581,7 +581,10 @@ impl Answerer {
         let mut query = Query::new(&job.request, World { user: &user, global: &global });
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
         if after == After::Missed {
-            query.degrade("read_your_writes", "the deadline came before the fold had passed `after`");
+            query.degrade(
+                "read_your_writes",
+                "the deadline came before the fold had passed `after`",
+            );
         }
         let outcome = self.pipeline.run(query);
         Reply {

@@ -37,7 +37,8 @@ impl Installation {
     pub fn without_topics(bootstrap: &str, name: &str, settings: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{name}-{}-{}-{number}", std::process::id(), super::now_ms() % 100_000);
+        let unique =
+            format!("{name}-{}-{}-{number}", std::process::id(), super::now_ms() % 100_000);
         Self {
             kafka: Kafka::connect(bootstrap),
             prefix: format!("{unique}."),
@@ -237,8 +238,7 @@ impl Installation {
     /// a worker.
     pub fn wait_folded_by_any(&self, workers: &[&Worker]) {
         eventually("everything is folded by some worker", || {
-            let found: Vec<_> =
-                workers.iter().filter_map(|w| self.progress(&w.data_dir)).collect();
+            let found: Vec<_> = workers.iter().filter_map(|w| self.progress(&w.data_dir)).collect();
             let is_complete =
                 |(shard, end): (&i32, &[i64; 2])| found.iter().any(|f| f.get(shard) == Some(end));
             self.ends().iter().all(is_complete).then_some(())

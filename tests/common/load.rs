@@ -18,7 +18,12 @@ pub struct Sent {
 }
 
 /// Sends events and requests for as long as `disturb` runs.
-pub fn during(site: &Installation, client: &Client, dice: &mut Dice, disturb: impl FnOnce()) -> Sent {
+pub fn during(
+    site: &Installation,
+    client: &Client,
+    dice: &mut Dice,
+    disturb: impl FnOnce(),
+) -> Sent {
     let done = AtomicBool::new(false);
     let stream = Stream::new(Dice::of(dice.next()), USERS, 40_000);
     let asking = Dice::of(dice.next());

@@ -149,9 +149,7 @@ fn periods(events: &[&Event], left: &[&Event]) -> Vec<Value> {
         let fingerprint = xxhash_rust::xxh3::xxh3_64(event.item.as_bytes()) >> 40;
         all.entry(event.at.div_euclid(PERIOD)).or_default().1.insert(fingerprint);
     }
-    let period = |(index, (by_hour, seen)): (i64, ([i64; 24], BTreeSet<u64>))| {
-        json!({"index": index, "by_hour": by_hour, "seen_beyond_history": seen.len()})
-    };
+    let period = |(index, (by_hour, seen)): (i64, ([i64; 24], BTreeSet<u64>))| json!({"index": index, "by_hour": by_hour, "seen_beyond_history": seen.len()});
     all.into_iter().map(period).collect()
 }
 

@@ -100,9 +100,8 @@ impl SessionNeighbours {
     /// What a session's voice is worth, whatever the query.
     fn standing(&self, slot: u32, at: EventTime) -> f32 {
         let session = &self.sessions[slot as usize];
-        let days = at.since(session.last()).max(0) as f32 / DAY_MS as f32;
-        let size = (session.clicks.len() as f32).powf(-self.config.size_power);
-        size * (-days / self.config.lambda_time_days).exp()
+        let days = at.since(session.last).max(0) as f32 / DAY_MS as f32;
+        self.by_size[session.clicks.len()] * (-days / self.config.lambda_time_days).exp()
     }
 
     /// Lets the neighbours vote, each from where it meets the newest item that it shares.

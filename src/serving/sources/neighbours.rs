@@ -2,13 +2,11 @@
 
 use std::cell::RefCell;
 
-use crate::event::{Reason, Source};
+use crate::event::Source;
 use crate::global::{ItemHandle, POSITIVE_FRACTION, Scratch};
 use crate::serving::pipeline::{CandidateSource, Proposal};
-use crate::serving::query::{Query, SourceKind};
+use crate::serving::query::{Query, SourceKind, Why};
 
-/// Items put forward at most. Twenty are shown; the rest is for filters to take from.
-const LIMIT: usize = 400;
 /// Newest items of the user that the neighbours are looked for with.
 const QUERY_ITEMS: usize = 20;
 
@@ -32,7 +30,7 @@ impl CandidateSource for Neighbours {
         };
         let found = SCRATCH.with_borrow_mut(|scratch| {
             let own = Some(newest.session);
-            global.neighbours().recommend(&session, newest.at, own, LIMIT, scratch)
+            global.neighbours().recommend(&session, newest.at, own, query.proposals(), scratch)
         });
         Ok(found.iter().map(|n| proposal(query, n.item, n.score, n.because)).collect())
     }
@@ -45,7 +43,8 @@ fn context_only(query: &Query<'_>, session: &[ItemHandle]) -> Result<Vec<Proposa
     }
     let global = query.world.global;
     let found = SCRATCH.with_borrow_mut(|scratch| {
-        global.neighbours().recommend(session, global.watermark(), None, LIMIT, scratch)
+        let limit = query.proposals();
+        global.neighbours().recommend(session, global.watermark(), None, limit, scratch)
     });
     Ok(found.iter().map(|n| proposal(query, n.item, n.score, n.because)).collect())
 }
@@ -73,14 +72,6 @@ fn query_session(query: &Query<'_>) -> Vec<ItemHandle> {
 
 fn proposal(query: &Query<'_>, item: ItemHandle, score: f32, because: ItemHandle) -> Proposal {
     let items = query.world.global.items();
-    let because = items.name(because);
-    Proposal {
-        item: items.name(item).clone(),
-        score,
-        reason: Reason {
-            kind: "because_you_watched".into(),
-            item: Some(because.to_string()),
-            text: format!("Because you watched {because}"),
-        },
-    }
+    let why = Why::BecauseYouWatched(items.name(because).clone());
+    Proposal { item: items.name(item).clone(), score, why }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use crate::event::Reason;
 use crate::serving::pipeline::{CandidateSource, Proposal};
-use crate::serving::query::{Query, SourceKind};
+use crate::serving::query::{Query, SourceKind, Why};
 
-/// Items put forward beyond the number asked for, for filters to take from.
-const SPARE: usize = 200;
+/// What the best of another list is worth next to the last of this one: less, so that the seed,
+/// which orders equals, never puts it before.
+const ELSEWHERE: f32 = 0.9;
 
 /// See the module.
 pub struct Trending;
@@ -20,16 +20,17 @@ impl CandidateSource for Trending {
     fn candidates(&self, query: &Query<'_>) -> Result<Vec<Proposal>, String> {
         let global = query.world.global;
         let surface = query.request.surface.as_str();
-        let limit = query.request.count + SPARE;
+        let limit = query.proposals();
         let mut proposals = Vec::with_capacity(limit);
         let mut there = HashSet::with_capacity(limit);
-        let mut least = 1.0;
+        let mut least = 1.0 / ELSEWHERE;
         for place in if surface.is_empty() { vec![""] } else { vec![surface, ""] } {
             let top = global.trending().top(place);
             let best = top.first().map_or(1.0, |t| t.1).max(f32::MIN_POSITIVE);
             // Each list is scaled to its best. What is trending elsewhere comes after what is
             // trending here: it only fills up.
-            let scale = least / best;
+            let scale = least * ELSEWHERE / best;
+            let why = Why::Trending { here: !place.is_empty() };
             for &(item, score) in top.iter() {
                 if proposals.len() == limit {
                     break;
@@ -37,7 +38,7 @@ impl CandidateSource for Trending {
                 if there.insert(item) {
                     least = score * scale;
                     let name = global.items().name(item).clone();
-                    proposals.push(Proposal { item: name, score: least, reason: reason(place) });
+                    proposals.push(Proposal { item: name, score: least, why: why.clone() });
                 }
             }
         }
@@ -46,10 +47,4 @@ impl CandidateSource for Trending {
         }
         Ok(proposals)
     }
-}
-
-fn reason(surface: &str) -> Reason {
-    let text =
-        if surface.is_empty() { "Trending".into() } else { format!("Trending on {surface}") };
-    Reason { kind: "trending".into(), item: None, text }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::event::{Reason, Source};
+use crate::event::Source;
 use crate::serving::pipeline::{CandidateSource, Proposal};
-use crate::serving::query::{Query, SourceKind};
+use crate::serving::query::{Query, SourceKind, Why};
 
 /// Shorter items are not gone back to, in seconds: a short video given up is a dislike.
 const LONG_ENOUGH_S: u32 = 120;
@@ -32,11 +32,7 @@ impl CandidateSource for Unfinished {
             .map(|(rank, h)| Proposal {
                 item: h.item.into(),
                 score: 1.0 / (1.0 + rank as f32),
-                reason: Reason {
-                    kind: "continue_watching".into(),
-                    item: Some(h.item.into()),
-                    text: format!("Continue watching, {:.0} % seen", h.fraction * 100.0),
-                },
+                why: Why::Unfinished((h.fraction * 100.0).round() as u8),
             })
             .collect())
     }
