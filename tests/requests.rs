@@ -37,7 +37,7 @@ fn kinds_of(answer: &Answer, item: &str) -> Vec<String> {
 #[test]
 fn an_answer_knows_the_events_that_its_after_header_names() {
     // Nothing is committed within the test: reads must see what is only folded.
-    let (site, _worker, client) = ready("after", &[("state.commit_interval_ms", "60000")]);
+    let (site, _worker, client) = ready("after", common::NEVER_COMMIT);
     for round in 0..20 {
         let (user, item) = (format!("u{}", round % 3), format!("film-{round}"));
         let begun = Event::watch(&user, &item).lasting(180 * SECOND, 600 * SECOND);

@@ -85,6 +85,9 @@ enum Command {
     /// Show the effective configuration
     Config(config::Args),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  driftline completions bash > ~/.local/share/bash-completion/completions/driftline
+  driftline completions zsh > ~/.zfunc/_driftline")]
     Completions {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,

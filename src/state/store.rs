@@ -70,11 +70,22 @@ impl StoreError {
     pub fn spares_store(&self) -> bool {
         match self {
             Self::Rocks { source, .. } => {
+                // By the lock file's name: the word alone is part of "block checksum mismatch".
                 let text = source.to_string();
-                text.contains("lock") || text.contains("No space left")
+                source.kind() == rocksdb::ErrorKind::IOError
+                    && (text.contains("/LOCK") || text.contains("No space left"))
             }
             Self::Io { .. } => true,
             Self::Damaged { .. } | Self::OtherIdentity { .. } => false,
+        }
+    }
+
+    /// Whether what is stored is broken: trying again would fail again.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Rocks { source, .. } => source.kind() == rocksdb::ErrorKind::Corruption,
+            Self::Damaged { .. } => true,
+            Self::Io { .. } | Self::OtherIdentity { .. } => false,
         }
     }
 
@@ -184,7 +195,7 @@ impl ShardStore {
         // A large commit is compacted soon: compressing it well now would be work done twice.
         let mut bulk_options = users_options(rules, resources);
         bulk_options.set_bottommost_compression_type(DBCompressionType::Lz4);
-        let mut store = Self {
+        let store = Self {
             db,
             path: path.into(),
             rules,
@@ -197,8 +208,10 @@ impl ShardStore {
             Access::Owner { identity } => store.check_identity(identity)?,
             Access::Reader { .. } => {
                 store.db.try_catch_up_with_primary().map_err(|e| store.rocks(e))?;
-                if let Some(found) = store.identity()? {
-                    store.rules = found.rules;
+                // Whoever reads must fold what waits in the memtable as the owner does.
+                if let Some(found) = store.identity()?.filter(|found| found.rules != rules) {
+                    drop(store);
+                    return Self::open(path, found.rules, resources, access);
                 }
             }
         }

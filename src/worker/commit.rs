@@ -13,7 +13,7 @@ use crate::event::{Interaction, Interactions};
 use crate::ids::stable_hash;
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
 use crate::runtime::Urgency;
-use crate::state::{Frozen, PendingEvent};
+use crate::state::{Frozen, PendingEvent, StoreError};
 use crate::telemetry::names;
 
 /// Interactions in one record at most: about 50 KB, far below a broker's limit for a record.
@@ -22,6 +22,22 @@ const RECORD_INTERACTIONS: usize = 1_000;
 /// How long deliveries may take before the worker gives up and starts over from its last commit.
 /// Longer than the producer's own limit, which reports first.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(150);
+
+/// Why a commit failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// What was derived could not be delivered.
+    #[error("{0}")]
+    Delivery(String),
+    /// A shard's store could not be written.
+    #[error("{source}")]
+    Store {
+        /// The shard.
+        shard: i32,
+        /// Why.
+        source: StoreError,
+    },
+}
 
 /// Publishes and commits, on the thread that calls.
 pub struct Committer {
@@ -49,7 +65,7 @@ impl Committer {
     /// # Errors
     /// Where a delivery or a write failed. Nothing is lost: the log is read again from the last
     /// commit.
-    pub fn commit(&self, shards: &[Arc<OwnedShard>]) -> Result<(), String> {
+    pub fn commit(&self, shards: &[Arc<OwnedShard>]) -> Result<(), CommitError> {
         let begun = Instant::now();
         let frozen: Vec<_> = shards
             .iter()
@@ -59,13 +75,14 @@ impl Committer {
             return Ok(());
         }
         for (owned, frozen) in &frozen {
-            self.publish(owned.shard.id(), frozen)?;
+            self.publish(owned.shard.id(), frozen).map_err(CommitError::Delivery)?;
         }
         // Before the offsets move, all that was derived from the records below them is safe:
         // interactions, dead letters, rerouted records.
-        self.tracker.wait(DELIVERY_LIMIT)?;
+        self.tracker.wait(DELIVERY_LIMIT).map_err(CommitError::Delivery)?;
         for (owned, frozen) in &frozen {
-            owned.shard.commit(frozen).map_err(|e| e.to_string())?;
+            let failed = |source| CommitError::Store { shard: owned.shard.id(), source };
+            owned.shard.commit(frozen).map_err(failed)?;
         }
         self.seconds.record(begun.elapsed());
         Ok(())
@@ -137,7 +154,7 @@ fn interaction<'a>(one: &PendingEvent<'a>) -> Interaction<'a> {
 /// A thread that commits while the ingest thread goes on folding.
 pub struct CommitThread {
     work: Sender<Vec<Arc<OwnedShard>>>,
-    done: Receiver<Result<(), String>>,
+    done: Receiver<Result<(), CommitError>>,
     busy: bool,
 }
 
@@ -156,17 +173,17 @@ impl CommitThread {
     }
 
     /// Begins to commit, unless the last time is not over yet.
-    pub fn begin(&mut self, shards: Vec<Arc<OwnedShard>>) -> Result<(), String> {
+    pub fn begin(&mut self, shards: Vec<Arc<OwnedShard>>) -> Result<(), CommitError> {
         self.poll()?;
         if !self.busy {
-            self.work.send(shards).map_err(|_| "the commit thread has ended")?;
+            self.work.send(shards).map_err(|_| ended())?;
             self.busy = true;
         }
         Ok(())
     }
 
     /// Hears how the last commit went, where it is over.
-    pub fn poll(&mut self) -> Result<(), String> {
+    pub fn poll(&mut self) -> Result<(), CommitError> {
         match self.done.try_recv() {
             Ok(result) => {
                 self.busy = false;
@@ -177,11 +194,15 @@ impl CommitThread {
     }
 
     /// Waits until the last commit is over.
-    pub fn wait(&mut self) -> Result<(), String> {
+    pub fn wait(&mut self) -> Result<(), CommitError> {
         if !self.busy {
             return Ok(());
         }
         self.busy = false;
-        self.done.recv().map_err(|_| "the commit thread has ended".to_owned())?
+        self.done.recv().map_err(|_| ended())?
     }
+}
+
+fn ended() -> CommitError {
+    CommitError::Delivery("the commit thread has ended".into())
 }

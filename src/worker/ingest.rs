@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use metrics::{Counter, counter, gauge};
 
 use super::Context;
-use super::commit::{CommitThread, Committer};
+use super::commit::{CommitError, CommitThread, Committer};
 use super::dead_letter;
 use super::requests::Control;
 use super::shards::OwnedShard;
@@ -53,8 +53,9 @@ fn consume(context: &Context, number: usize, control: &Control) -> Result<(), Ha
     )?;
     let mut ingest = Ingest::new(context, topics, control.clone(), number)?;
     let ended = consumer.run(&mut ingest, || context.stop.is_requested());
-    if ended.is_err() {
+    if let Err(error) = &ended {
         ingest.abandon();
+        ingest.set_aside_damaged(error)?;
     }
     ended
 }
@@ -229,10 +230,21 @@ impl Ingest {
     /// After a failure: lets go of everything uncommitted, to be folded again from the log.
     fn abandon(&mut self) {
         if let Err(error) = self.commit_thread.wait() {
-            tracing::debug!(error, "the commit under way when ingest failed");
+            tracing::debug!(%error, "the commit under way when ingest failed");
         }
         for partition in std::mem::take(&mut self.owned).into_keys() {
             self.release(partition);
+        }
+    }
+
+    /// A store that was found damaged while it was written, most likely by compaction, would be
+    /// found so again: it goes as one that is damaged when it is opened.
+    fn set_aside_damaged(&self, error: &HandlerError) -> Result<(), HandlerError> {
+        match error.downcast_ref::<CommitError>() {
+            Some(CommitError::Store { shard, source }) if source.is_damage() => {
+                self.set_aside(*shard, "damaged", &source.to_string())
+            }
+            _ => Ok(()),
         }
     }
 

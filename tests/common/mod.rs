@@ -39,3 +39,7 @@ pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
     i64::try_from(since.as_millis()).expect("a clock before the year 292 million")
 }
+
+/// Settings under which a worker commits nothing within a test, but by ending.
+pub const NEVER_COMMIT: &[(&str, &str)] =
+    &[("state.commit_interval_ms", "60000"), ("state.backlog_commit_interval_ms", "60000")];
