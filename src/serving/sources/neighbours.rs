@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::event::Source;
-use crate::global::{ItemHandle, POSITIVE_FRACTION, Scratch};
+use crate::global::{ItemHandle, Neighbour, POSITIVE_FRACTION, Scratch};
 use crate::serving::pipeline::{CandidateSource, Proposal};
 use crate::serving::query::{Query, SourceKind, Why};
 
@@ -32,7 +32,11 @@ impl CandidateSource for Neighbours {
             let own = Some(newest.session);
             global.neighbours().recommend(&session, newest.at, own, query.proposals(), scratch)
         });
-        Ok(found.iter().map(|n| proposal(query, n.item, n.score, n.because)).collect())
+        // Items that the neighbours were looked for with come back, as domains that repeat want
+        // it. To somebody who wants nothing seen they are no news.
+        let wanted = |n: &&Neighbour| query.request.include_seen || !session.contains(&n.item);
+        let found = found.iter().filter(wanted);
+        Ok(found.map(|n| proposal(query, n.item, n.score, n.because)).collect())
     }
 }
 
