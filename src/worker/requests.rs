@@ -1,6 +1,7 @@
 //! Requests of owned shards: read apart from events, so that a backlog of events delays no
 //! answer; answered by a pool; positions noted once the reply is delivered.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -11,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use metrics::{Histogram, counter, gauge, histogram};
 
 use super::global_feed::FeedState;
-use super::replies::{self, ReturnAddress};
+use super::replies::{self, KnownTopics, ReturnAddress};
 use super::{Context, WorkerError};
 use crate::event::{After, ErrorKind, Reply, Request, Source, decode_request};
 use crate::feature::UserState;
@@ -96,6 +97,7 @@ pub fn start(
         context,
         feed,
         reader,
+        reply_topics: RefCell::default(),
         producer,
         jobs,
         waiting: Vec::new(),
@@ -132,6 +134,7 @@ struct Requests {
     feed: Arc<FeedState>,
     topic: String,
     reader: Reader,
+    reply_topics: RefCell<KnownTopics>,
     producer: Arc<Producer>,
     jobs: Sender<Job>,
     waiting: Vec<Job>,
@@ -294,7 +297,13 @@ impl Requests {
         let received = Instant::now();
         let config = &self.context.config;
         let (encoding, decoded) = decode_request(record.value());
-        let (address, addressed) = replies::return_address(record, encoding, config);
+        let (mut address, mut addressed) = replies::return_address(record, encoding, config);
+        let found = self.reply_topics.borrow_mut().check(&address, |t| self.reader.partitions(t));
+        if let Err(message) = found {
+            let topic = config.topics.replies();
+            address = ReturnAddress { topic, partition: None, ..address };
+            addressed = addressed.and(Err(message));
+        }
         let bad = |message: String, id: &str, user: &str| {
             let reply = Reply::error(id, user, ErrorKind::BadRequest, message);
             Verdict::Answer(Box::new((address.clone(), reply)))
