@@ -56,7 +56,10 @@ fn an_unknown_config_key_is_refused_wherever_it_comes_from_with_the_nearest_one(
     assert_refused(&typed, &["state.ttl_days", "soon"]);
     let impossible = bare(&["--set", "state.ttl_days=0", "config", "show"], &[]);
     assert_refused(&impossible, &["state.ttl_days", "1 to"]);
-    assert_refused(&bare(&["--config", "/nowhere.toml", "config", "show"], &[]), &["/nowhere.toml"]);
+    assert_refused(
+        &bare(&["--config", "/nowhere.toml", "config", "show"], &[]),
+        &["/nowhere.toml"],
+    );
 }
 
 #[test]
@@ -302,7 +305,10 @@ fn the_shell_asks_and_looks_at_users() {
     assert!(text.contains("1  film") && text.contains("in the worker"), "{text}");
     let json = site.expect_ok(&["recommend", "--user", "alice", "--after", &after, "--json"]);
     let reply: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!((&reply["after"], &reply["items"][0]["item"]), (&"SATISFIED".into(), &"film".into()));
+    assert_eq!(
+        (&reply["after"], &reply["items"][0]["item"]),
+        (&"SATISFIED".into(), &"film".into())
+    );
     let refused = site.run(&["recommend", "--user", "alice", "--count", "501"]);
     assert_refused(&refused, &["count"]);
 

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::eventually;
 use common::events::Event;
+use common::eventually;
 use common::installation::Installation;
 use common::requests::{CORRELATION, Client};
 use serde_json::{Value, json};
@@ -25,7 +25,8 @@ fn kcat(site: &Installation, topic: &str, headers: &[&str], line: &str) {
 }
 
 fn is_there(program: &str) -> bool {
-    let found = Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found =
+        Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
         eprintln!("SKIPPED: {program} is not installed");
     }
@@ -126,9 +127,7 @@ fn a_python_program_watches_asks_and_reads_its_own_writes() {
     let site = Installation::new("python", &[]);
     let _worker = site.ready_worker("a");
     let events: Vec<Value> = (0..3)
-        .map(|n| {
-            Event::watch("bob", &format!("film-{n}")).lasting(180_000, 600_000).to_json()
-        })
+        .map(|n| Event::watch("bob", &format!("film-{n}")).lasting(180_000, 600_000).to_json())
         .collect();
     let output = Command::new(python)
         .args(["-c", PROGRAM, &site.kafka.bootstrap, &site.prefix, &json!(events).to_string()])
@@ -148,10 +147,8 @@ fn a_python_program_watches_asks_and_reads_its_own_writes() {
 fn a_client_that_partitions_in_another_way_is_served_all_the_same() {
     let site = Installation::new("partitioner", &[]);
     let mut worker = site.ready_worker("a");
-    let other = common::kafka::Kafka::with(
-        &site.kafka.bootstrap,
-        &[("partitioner", "consistent_random")],
-    );
+    let other =
+        common::kafka::Kafka::with(&site.kafka.bootstrap, &[("partitioner", "consistent_random")]);
     let events: Vec<Event> =
         (0..400).map(|n| Event::watch(&format!("u{}", n % 40), &format!("i{n}"))).collect();
     other.deliver(&events.iter().map(|e| site.out(e)).collect::<Vec<_>>());

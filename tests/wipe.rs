@@ -83,9 +83,8 @@ fn other_rules_of_the_fold_make_another_state() {
 fn files(store: &Path, fits: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(store).expect("a store");
     let all = entries.map(|e| e.expect("an entry").path());
-    let found: Vec<_> = all
-        .filter(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(&fits))
-        .collect();
+    let found: Vec<_> =
+        all.filter(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(&fits)).collect();
     assert!(!found.is_empty(), "no such file in {}", store.display());
     found
 }

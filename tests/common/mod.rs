@@ -41,7 +41,5 @@ pub fn now_ms() -> i64 {
 }
 
 /// Settings under which a worker commits nothing within a test, but by ending.
-pub const NEVER_COMMIT: &[(&str, &str)] = &[
-    ("state.commit_interval_ms", "60000"),
-    ("state.backlog_commit_interval_ms", "60000"),
-];
+pub const NEVER_COMMIT: &[(&str, &str)] =
+    &[("state.commit_interval_ms", "60000"), ("state.backlog_commit_interval_ms", "60000")];
