@@ -118,6 +118,19 @@ impl Reader {
             .map_err(|e| KafkaError::new(format!("offsets of {partition}"), e))
     }
 
+    /// Number of partitions of a topic; 0 where it does not exist.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where the broker does not say in time.
+    pub fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
+            .map_err(|e| KafkaError::new(format!("partitions of {topic}"), e))?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic);
+        Ok(found.map_or(0, |t| i32::try_from(t.partitions().len()).unwrap_or(i32::MAX)))
+    }
+
     /// The position noted for a partition, where there is one.
     ///
     /// # Errors

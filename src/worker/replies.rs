@@ -1,10 +1,11 @@
 //! Where a reply goes, and sending it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::event::{Encoding, Reply, encode_reply};
-use crate::kafka::{Delivery, Headers, Outgoing, Producer, Record, headers};
+use crate::kafka::{Delivery, Headers, KafkaError, Outgoing, Producer, Record, headers};
 
 /// How a client wants to be answered.
 #[derive(Clone, Debug)]
@@ -14,6 +15,47 @@ pub struct ReturnAddress {
     pub correlation: Option<Vec<u8>>,
     pub key: Option<Vec<u8>>,
     pub encoding: Encoding,
+}
+
+/// Reply topics whose size is remembered. More would be a client that invents names.
+const KNOWN_TOPICS: usize = 1_000;
+
+/// The reply topics that were found to exist, and their numbers of partitions. An answer sent
+/// to one that does not exist would be silence.
+#[derive(Default)]
+pub struct KnownTopics {
+    partitions: HashMap<String, i32>,
+}
+
+impl KnownTopics {
+    /// Checks that an address exists; `ask` tells a topic's number of partitions. Where nobody
+    /// can tell, it is taken to.
+    pub fn check(
+        &mut self,
+        address: &ReturnAddress,
+        ask: impl FnOnce(&str) -> Result<i32, KafkaError>,
+    ) -> Result<(), String> {
+        let wanted = address.partition.unwrap_or(0);
+        if self.partitions.get(&address.topic).is_some_and(|count| wanted < *count) {
+            return Ok(());
+        }
+        let Ok(count) = ask(&address.topic) else { return Ok(()) };
+        if count == 0 {
+            return Err(format!("reply topic {:?} does not exist", address.topic));
+        }
+        if self.partitions.len() >= KNOWN_TOPICS {
+            self.partitions.clear();
+        }
+        self.partitions.insert(address.topic.clone(), count);
+        if wanted >= count {
+            return Err(format!(
+                "header {} is {wanted}; {} has {count} partitions",
+                headers::REPLY_PARTITION,
+                address.topic
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Reads the reply headers of a request. Where they are refused, the answer goes to the default

@@ -3,6 +3,7 @@
 
 mod answerer;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use metrics::{counter, gauge, histogram};
 use answerer::Answerer;
 
 use super::global_feed::FeedState;
-use super::replies::{self, ReturnAddress};
+use super::replies::{self, KnownTopics, ReturnAddress};
 use super::{Context, WorkerError};
 use crate::event::{After, ErrorKind, Reply, Request, Source, decode_request};
 use crate::kafka::{
@@ -99,6 +100,7 @@ pub fn start(
         context,
         feed,
         reader,
+        reply_topics: RefCell::default(),
         producer,
         jobs,
         waiting: Vec::new(),
@@ -135,6 +137,7 @@ struct Requests {
     feed: Arc<FeedState>,
     topic: String,
     reader: Reader,
+    reply_topics: RefCell<KnownTopics>,
     producer: Arc<Producer>,
     jobs: Sender<Job>,
     waiting: Vec<Job>,
@@ -297,7 +300,13 @@ impl Requests {
         let received = Instant::now();
         let config = &self.context.config;
         let (encoding, decoded) = decode_request(record.value());
-        let (address, addressed) = replies::return_address(record, encoding, config);
+        let (mut address, mut addressed) = replies::return_address(record, encoding, config);
+        let found = self.reply_topics.borrow_mut().check(&address, |t| self.reader.partitions(t));
+        if let Err(message) = found {
+            let topic = config.topics.replies();
+            address = ReturnAddress { topic, partition: None, ..address };
+            addressed = addressed.and(Err(message));
+        }
         let bad = |message: String, id: &str, user: &str| {
             let reply = Reply::error(id, user, ErrorKind::BadRequest, message);
             Verdict::Answer(Box::new((address.clone(), reply)))
