@@ -56,7 +56,7 @@ impl Urgency {
         match self {
             Urgency::Now => 0,
             Urgency::Soon => 5,
-            Urgency::Later => 10,
+            Urgency::Later => 19,
         }
     }
 }

@@ -17,6 +17,10 @@ const BUCKETS_KEPT: i64 = 64;
 /// finds enough.
 const TOP: usize = 1_000;
 
+/// Surfaces counted apart. Clients name them, and each costs memory by item: what comes after so
+/// many different ones counts over all surfaces only.
+const MAX_SURFACES: usize = 64;
+
 /// Hours in which counts halve.
 #[derive(Clone, Debug)]
 pub struct HalfLives {
@@ -52,7 +56,8 @@ impl Trending {
     /// Counts one interaction, for its surface and for all.
     pub fn observe(&mut self, surface: &str, item: ItemHandle, at: EventTime, weight: u32) {
         self.surface("").observe(item, at, weight);
-        if !surface.is_empty() {
+        let known = self.surfaces.contains_key(surface);
+        if !surface.is_empty() && (known || self.surfaces.len() <= MAX_SURFACES) {
             self.surface(surface).observe(item, at, weight);
         }
     }

@@ -29,6 +29,8 @@ struct Slot {
     user_len: u32,
     first: u32,
     last: u32,
+    /// Of all operands.
+    bytes: u32,
 }
 
 /// One event, in the order of the log.
@@ -80,6 +82,7 @@ impl Pending {
         let len = (self.arena.len() - at as usize - HEADER) as u32;
         self.put_u32(at as usize + 8, len);
         let slot = &mut self.slots[slot as usize];
+        slot.bytes += len;
         let last = std::mem::replace(&mut slot.last, at);
         if last == NONE {
             slot.first = at;
@@ -100,6 +103,7 @@ impl Pending {
             user_len: user.len() as u32,
             first: NONE,
             last: NONE,
+            bytes: 0,
         });
         self.users.extend_from_slice(user.as_bytes());
         let slots = &self.slots;
@@ -141,16 +145,41 @@ impl Pending {
         }
     }
 
-    /// Calls `each` with every user and all their events as one operand, in key order: the
-    /// store's memtable takes sorted keys with fewer cache misses.
+    /// Calls `each` with every user and all their events as one operand, in key order: RocksDB
+    /// takes sorted keys faster, and into a file no others.
     pub fn for_each_user(&self, mut each: impl FnMut(&[u8], &[u8])) {
-        let mut order: Vec<&Slot> = self.slots.iter().collect();
-        order.sort_unstable_by(|a, b| self.user_bytes(a).cmp(self.user_bytes(b)));
-        let mut operand = Vec::new();
+        let mut order: Vec<u32> = (0..self.slots.len() as u32).collect();
+        let user = |slot: u32| self.user_bytes(&self.slots[slot as usize]);
+        order.sort_unstable_by(|a, b| user(*a).cmp(user(*b)));
+        let mut ends = vec![0; self.slots.len()];
+        let mut total = 0;
+        for &slot in &order {
+            ends[slot as usize] = total;
+            total += self.slots[slot as usize].bytes as usize;
+        }
+        // One pass over the log puts each event behind its user's last one. Following each
+        // user's chain instead would wait for a cache miss per event.
+        let mut operands = vec![0; total];
+        self.for_each_record(|slot, operand| {
+            let end = &mut ends[slot as usize];
+            operands[*end..*end + operand.len()].copy_from_slice(operand);
+            *end += operand.len();
+        });
         for slot in order {
-            operand.clear();
-            self.append_chain(slot, &mut operand);
-            each(self.user_bytes(slot), &operand);
+            let end = ends[slot as usize];
+            let start = end - self.slots[slot as usize].bytes as usize;
+            each(user(slot), &operands[start..end]);
+        }
+    }
+
+    /// Calls `each` with slot and operand of every event, in the order of the log.
+    fn for_each_record(&self, mut each: impl FnMut(u32, &[u8])) {
+        let mut from = 0;
+        while from < self.arena.len() {
+            let len = self.get_u32(from + 8) as usize;
+            let operand = &self.arena[from + HEADER..from + HEADER + len];
+            each(self.get_u32(from + 4), operand);
+            from += HEADER + len;
         }
     }
 

@@ -142,7 +142,7 @@ pub struct ShardStore {
     sweep: Mutex<Sweep>,
     /// `None` for a reader, which commits nothing.
     incoming: Option<Incoming>,
-    users_options: Options,
+    bulk_options: Options,
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -192,6 +192,9 @@ impl ShardStore {
             ),
             Access::Reader { .. } => None,
         };
+        // A large commit is compacted soon: compressing it well now would be work done twice.
+        let mut bulk_options = users_options(rules, resources);
+        bulk_options.set_bottommost_compression_type(DBCompressionType::Lz4);
         let store = Self {
             db,
             path: path.into(),
@@ -199,7 +202,7 @@ impl ShardStore {
             watermark: AtomicI64::new(i64::MIN),
             sweep: Mutex::default(),
             incoming,
-            users_options: users_options(rules, resources),
+            bulk_options,
         };
         match access {
             Access::Owner { identity } => store.check_identity(identity)?,
@@ -274,7 +277,7 @@ impl ShardStore {
         self.drop_aged_out(&mut batch, pending, progress);
         match &self.incoming {
             Some(incoming) if pending.users() >= BULK_USERS => incoming
-                .commit(&self.db, users, &self.users_options, (PROGRESS, &bytes), pending)
+                .commit(&self.db, users, &self.bulk_options, (PROGRESS, &bytes), pending)
                 .map_err(|e| self.rocks(e))?,
             _ => {
                 pending.for_each_user(|user, operand| batch.merge_cf(users, user, operand));

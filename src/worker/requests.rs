@@ -1,27 +1,30 @@
 //! Requests of owned shards: read apart from events, so that a backlog of events delays no
 //! answer; answered by a pool; positions noted once the reply is delivered.
 
+mod answerer;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
-use metrics::{Histogram, counter, gauge, histogram};
+use metrics::{counter, gauge, histogram};
+
+use answerer::Answerer;
 
 use super::global_feed::FeedState;
 use super::replies::{self, KnownTopics, ReturnAddress};
 use super::{Context, WorkerError};
 use crate::event::{After, ErrorKind, Reply, Request, Source, decode_request};
-use crate::feature::UserState;
 use crate::kafka::{
     Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record, TopicPartition, headers,
     partition_of,
 };
 use crate::runtime::{self, Urgency};
-use crate::serving::{self, Pipeline, Query, World};
+use crate::serving;
 use crate::telemetry::names;
 use crate::time::wall_now;
 
@@ -525,86 +528,6 @@ impl AfterPositions {
             After::Satisfied
         } else {
             After::Missed
-        }
-    }
-}
-
-/// One thread of the pool.
-struct Answerer {
-    context: Context,
-    feed: Arc<FeedState>,
-    producer: Arc<Producer>,
-    pipeline: Arc<Pipeline>,
-    seconds: Histogram,
-}
-
-impl Answerer {
-    fn answer(&self, job: Job) {
-        let mut reply = if wall_now() > job.deadline {
-            self.error(&job, ErrorKind::Expired, "the deadline had passed when it was read")
-        } else if !self.feed.is_warmed() {
-            self.error(&job, ErrorKind::NotReady, "the worker is starting; try again")
-        } else {
-            self.recommend(&job)
-        };
-        let took = job.received.elapsed();
-        reply.took_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
-        self.seconds.record(took);
-        reply_now(&self.producer, &job.address, &reply, job.done);
-    }
-
-    fn error(&self, job: &Job, kind: ErrorKind, message: &str) -> Reply {
-        Reply::error(&job.request.request_id, job.request.user.as_str(), kind, message)
-    }
-
-    fn recommend(&self, job: &Job) -> Reply {
-        let owned = self.context.shards.get(job.partition);
-        let shard = owned.as_ref().map(|o| &o.shard);
-        let after = job.after.outcome(shard);
-        let mut missing = Vec::new();
-        let bytes = match shard.map(|s| s.read(job.request.user.as_str())) {
-            Some(Ok(bytes)) => Some(bytes),
-            Some(Err(error)) => {
-                tracing::error!(%error, "a user could not be read");
-                missing.push("the user's state could not be read".to_owned());
-                None
-            }
-            None => {
-                missing.push("the user's shard has moved to another worker".to_owned());
-                None
-            }
-        };
-        let user = match bytes.as_ref().map(|b| b.state()) {
-            Some(Ok(user)) => user,
-            Some(Err(error)) => {
-                tracing::error!(%error, "a user could not be read");
-                missing.push("the user's state is damaged".to_owned());
-                UserState::default()
-            }
-            None => UserState::default(),
-        };
-        if owned.as_ref().is_some_and(|o| !o.is_restored()) {
-            missing.push("the user's shard is being restored: recent events may be missing".into());
-        }
-        let global = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
-        let mut query = Query::new(&job.request, World { user: &user, global: &global });
-        missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
-        if after == After::Missed {
-            query.degrade(
-                "read_your_writes",
-                "the deadline came before the fold had passed `after`",
-            );
-        }
-        let outcome = self.pipeline.run(query);
-        Reply {
-            request_id: job.request.request_id.clone(),
-            user: job.request.user.to_string(),
-            model_version: serving::UNTRAINED.into(),
-            arm: "default".into(),
-            items: outcome.items,
-            degraded: outcome.degraded,
-            after,
-            ..Reply::default()
         }
     }
 }
