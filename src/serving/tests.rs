@@ -154,7 +154,9 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
         if events.is_empty() { (global.watermark(), None) } else { (last, Some(OWN_SESSION)) };
     let table = global.neighbours();
     let found = table.recommend(&session, at, own, 400, &mut Scratch::default());
-    let neighbours = found.iter().map(|n| (items.name(n.item).to_string(), n.score));
+    // To somebody who wants nothing seen, an item is not recommended because of itself.
+    let wanted = found.iter().filter(|n| request.include_seen || !session.contains(&n.item));
+    let neighbours = wanted.map(|n| (items.name(n.item).to_string(), n.score));
     by_source.push((1.0, neighbours.collect()));
 
     let continued = unfinished(events).into_iter().enumerate();
