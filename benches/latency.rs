@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use driftline::client::{Asking, EventSender, RequestClient};
 use driftline::config::Config;
-use driftline::event::{After, Request};
+use driftline::event::{After, Encoding, Request, encode_request};
 use driftline::ids::UserId;
 use driftline::kafka::{
-    Delivery, Outgoing, Position, Producer, ProducerKind, Reader, TopicPartition,
+    Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record, TopicPartition, headers,
 };
 use driftline::time::wall_now;
 use driftline::worker::Worker;
@@ -42,7 +42,7 @@ fn main() {
     }
     std::thread::sleep(Duration::from_secs(3));
 
-    let client = RequestClient::connect(&config).expect("a client");
+    let client = Asker::start(&config);
     let mut rows = Vec::new();
     rows.push(compare("idle", &client, &echo, samples));
 
@@ -52,7 +52,7 @@ fn main() {
     rows.push(compare("20k events/s", &client, &echo, samples));
     stop.store(true, Ordering::Relaxed);
     load.join().expect("a clean end");
-    let fresh = freshness(&config, &client, samples / 2);
+    let fresh = freshness(&config, samples / 2);
 
     // A backlog: the worker is away while a million events arrive.
     worker.shutdown().expect("a clean end");
@@ -110,11 +110,11 @@ fn row(load: &str, echoes: &mut [f64], requests: &mut [f64]) -> Vec<String> {
     cells
 }
 
-fn compare(load: &str, client: &RequestClient, echo: &Echo, samples: usize) -> Vec<String> {
+fn compare(load: &str, client: &Asker, echo: &Echo, samples: usize) -> Vec<String> {
     let (mut echoes, mut requests) = (Vec::new(), Vec::new());
     for number in 0..samples as u64 + 100 {
         let echoed = echo.ask();
-        let asked = ask(client, number);
+        let asked = client.ask(number);
         if number >= 100 {
             echoes.push(echoed);
             requests.push(asked);
@@ -123,26 +123,50 @@ fn compare(load: &str, client: &RequestClient, echo: &Echo, samples: usize) -> V
     row(load, &mut echoes, &mut requests)
 }
 
-fn ask(client: &RequestClient, number: u64) -> f64 {
-    let begun = Instant::now();
-    let reply = client.ask(&request(number), &Asking::default(), Duration::from_secs(10));
-    assert!(reply.expect("a reply").error.is_none());
-    begun.elapsed().as_secs_f64()
+/// Asks as the echo's client does: sends, and polls the partition of the reply topic that it
+/// asked to be answered on.
+struct Asker {
+    echo: EchoClient,
+    replies: String,
 }
 
-/// Requests while the backlog is being folded; a user's state is incomplete meanwhile, so the
-/// deadline is set short and the reply says that it is degraded. What is measured is that an
-/// answer does not wait for the backlog.
-fn backlog(worker: &Worker, client: &RequestClient, echo: &Echo) -> Vec<String> {
+impl Asker {
+    fn start(config: &Config) -> Self {
+        Self {
+            echo: EchoClient::start(config, config.topics.requests(), 2),
+            replies: config.topics.replies(),
+        }
+    }
+
+    fn ask(&self, number: u64) -> f64 {
+        let request = request(number);
+        let value = encode_request(&request, Encoding::AvroSingleObject).expect("encoded");
+        let id = uuid::Uuid::new_v4().as_bytes().to_vec();
+        let begun = Instant::now();
+        let outgoing = Outgoing {
+            topic: &self.echo.topic,
+            key: Some(request.user.as_str().as_bytes()),
+            value: &value,
+            headers: vec![
+                (headers::CORRELATION_ID.into(), Some(id.clone())),
+                (headers::REPLY_TOPIC.into(), Some(self.replies.clone().into_bytes())),
+                (headers::REPLY_PARTITION.into(), Some(2i32.to_be_bytes().to_vec())),
+            ],
+            ..Outgoing::default()
+        };
+        self.echo.send_and_wait(&outgoing, |r| r.header(headers::CORRELATION_ID) == Some(&id));
+        begun.elapsed().as_secs_f64()
+    }
+}
+
+/// Requests while the backlog is being folded. Answers say that the user's newest events may be
+/// missing; they do not wait for them.
+fn backlog(worker: &Worker, client: &Asker, echo: &Echo) -> Vec<String> {
     let (mut echoes, mut requests) = (Vec::new(), Vec::new());
     let mut number = 0;
     while worker.shards().counts().1 > 0 {
         echoes.push(echo.ask());
-        let begun = Instant::now();
-        let asking = Asking { deadline_ms: Some(wall_now() + 30), after: Vec::new() };
-        let reply = client.ask(&request(number), &asking, Duration::from_secs(10));
-        reply.expect("a reply");
-        requests.push(begun.elapsed().as_secs_f64());
+        requests.push(client.ask(number));
         number += 1;
     }
     row("1M-event backlog", &mut echoes, &mut requests)
@@ -170,13 +194,15 @@ fn steady_load(config: &Config, per_second: u64, stop: Arc<AtomicBool>) -> JoinH
 }
 
 /// Event produced → reply that knows it, beside one produce → consume hop.
-fn freshness(config: &Config, client: &RequestClient, samples: usize) -> Vec<Vec<String>> {
+fn freshness(config: &Config, samples: usize) -> Vec<Vec<String>> {
+    let client = RequestClient::connect(config).expect("a client");
     let sender = EventSender::new(config, ProducerKind::LowLatency).expect("a producer");
-    let hop = Hop::start(config);
+    // A client that answers itself: what it produces it consumes.
+    let hop = EchoClient::start(config, config.topics.replies(), 0);
     let mut dice = common::Dice(7);
     let (mut hops, mut fresh) = (Vec::new(), Vec::new());
     for number in 0..samples as u64 + 50 {
-        let one_hop = hop.once();
+        let one_hop = hop.round_trip();
         let event =
             common::watch_event(&mut dice, 50_000_000 + number, USERS, wall_now() - 50_000_000);
         let (heard, delivered) = channel();
@@ -205,29 +231,39 @@ fn freshness(config: &Config, client: &RequestClient, samples: usize) -> Vec<Vec
     ]
 }
 
-/// One produce → consume hop.
-struct Hop {
+/// A responder that sends back what it gets, and its client.
+struct Echo {
+    stop: Arc<AtomicBool>,
+    responder: Option<JoinHandle<()>>,
+    client: EchoClient,
+}
+
+/// Sends a record and waits for the one that answers it, on one partition of the reply topic.
+struct EchoClient {
     producer: Producer,
     reader: Reader,
     topic: String,
 }
 
-impl Hop {
-    fn start(config: &Config) -> Self {
+impl EchoClient {
+    fn start(config: &Config, topic: String, reply_partition: i32) -> Self {
         let settings = config.kafka.client();
-        let topic = config.topics.replies();
-        let reader = Reader::new(&settings, "bench-hop", "bench-hop").expect("a reader");
-        reader
-            .add(&TopicPartition { topic: topic.clone(), partition: 0 }, Position::End)
-            .expect("added");
+        let reader = Reader::new(&settings, "bench-client", "bench-client").expect("a reader");
+        let replies = TopicPartition { topic: config.topics.replies(), partition: reply_partition };
+        reader.add(&replies, Position::End).expect("added");
         let producer =
-            Producer::new(&settings, ProducerKind::LowLatency, "bench-hop").expect("a producer");
-        let hop = Self { producer, reader, topic };
-        std::thread::sleep(Duration::from_millis(500));
-        hop
+            Producer::new(&settings, ProducerKind::LowLatency, "bench-client").expect("a producer");
+        std::thread::sleep(Duration::from_secs(1));
+        Self { producer, reader, topic }
     }
 
-    fn once(&self) -> f64 {
+    fn send_and_wait(&self, outgoing: &Outgoing<'_>, is_answer: impl Fn(&Record<'_>) -> bool) {
+        self.producer.send(outgoing, Delivery::Ignored).expect("sent");
+        while !self.reader.poll(Duration::from_secs(5)).is_some_and(|r| is_answer(&r)) {}
+    }
+
+    /// Sends random bytes and waits for them to come back.
+    fn round_trip(&self) -> f64 {
         let id = uuid::Uuid::new_v4();
         let begun = Instant::now();
         let outgoing = Outgoing {
@@ -236,29 +272,13 @@ impl Hop {
             value: id.as_bytes(),
             ..Outgoing::default()
         };
-        self.producer.send(&outgoing, Delivery::Ignored).expect("sent");
-        loop {
-            if let Some(record) = self.reader.poll(Duration::from_secs(5))
-                && record.value() == id.as_bytes()
-            {
-                return begun.elapsed().as_secs_f64();
-            }
-        }
+        self.send_and_wait(&outgoing, |r| r.value() == id.as_bytes());
+        begun.elapsed().as_secs_f64()
     }
-}
-
-/// A responder that sends back what it gets, and its client.
-struct Echo {
-    stop: Arc<AtomicBool>,
-    responder: Option<JoinHandle<()>>,
-    producer: Producer,
-    reader: Reader,
-    topic: String,
 }
 
 impl Echo {
     fn start(config: &Config) -> Self {
-        let settings = config.kafka.client();
         // Over a topic that the worker does not read, and the one it replies on.
         let (ask, answer) = (config.topics.dead_letters(), config.topics.replies());
         let mut base = ClientConfig::new();
@@ -290,31 +310,12 @@ impl Echo {
                 producer.poll(Duration::ZERO);
             }
         });
-        let reader = Reader::new(&settings, "bench-echo-client", "bench-echo").expect("a reader");
-        reader.add(&TopicPartition { topic: answer, partition: 1 }, Position::End).expect("added");
-        let producer =
-            Producer::new(&settings, ProducerKind::LowLatency, "bench-echo").expect("a producer");
-        std::thread::sleep(Duration::from_secs(1));
-        Self { stop, responder: Some(responder), producer, reader, topic: ask }
+        let client = EchoClient::start(config, ask, 1);
+        Self { stop, responder: Some(responder), client }
     }
 
     fn ask(&self) -> f64 {
-        let id = uuid::Uuid::new_v4();
-        let begun = Instant::now();
-        let outgoing = Outgoing {
-            topic: &self.topic,
-            partition: Some(0),
-            value: id.as_bytes(),
-            ..Outgoing::default()
-        };
-        self.producer.send(&outgoing, Delivery::Ignored).expect("sent");
-        loop {
-            if let Some(record) = self.reader.poll(Duration::from_secs(5))
-                && record.value() == id.as_bytes()
-            {
-                return begun.elapsed().as_secs_f64();
-            }
-        }
+        self.client.round_trip()
     }
 }
 

@@ -431,17 +431,14 @@ impl Requests {
         }
     }
 
-    /// Whether a job has nothing more to wait for.
+    /// Whether a job has nothing more to wait for. A shard that is being restored answers at once
+    /// and says so: its backlog must not delay an answer.
     fn is_answerable(&self, job: &Job) -> bool {
         if wall_now() >= job.deadline - ANSWER_MARGIN_MS {
             return true;
         }
-        self.feed.is_warmed()
-            && self
-                .context
-                .shards
-                .get(job.partition)
-                .is_some_and(|owned| owned.is_restored() && job.after.is_passed(&owned.shard))
+        let owned = self.context.shards.get(job.partition);
+        self.feed.is_warmed() && owned.is_some_and(|owned| job.after.is_passed(&owned.shard))
     }
 
     fn dispatch_waiting(&mut self) {
