@@ -76,8 +76,9 @@ pub fn spawn(
     })
 }
 
+/// Lets the calling thread's work be put off from now on. It cannot become more urgent again.
 #[cfg(target_os = "linux")]
-fn lower_priority(urgency: Urgency) {
+pub fn lower_priority(urgency: Urgency) {
     if urgency == Urgency::Now {
         return;
     }
@@ -88,8 +89,9 @@ fn lower_priority(urgency: Urgency) {
     }
 }
 
+/// Lets the calling thread's work be put off from now on. It cannot become more urgent again.
 #[cfg(not(target_os = "linux"))]
-fn lower_priority(urgency: Urgency) {
+pub fn lower_priority(urgency: Urgency) {
     // Elsewhere niceness is by process, and all threads stay as they are.
     let _ = urgency.niceness();
 }

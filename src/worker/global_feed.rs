@@ -41,7 +41,7 @@ pub fn start(context: Context, state: Arc<FeedState>) -> Result<JoinHandle<()>, 
     let group = format!("{}-global", config.kafka.group);
     let reader = Reader::new(&config.kafka.client(), &group, "driftline-global")?;
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
-    runtime::spawn("global-feed", Urgency::Later, move || {
+    runtime::spawn("global-feed", Urgency::Now, move || {
         let mut feed = Feed { context, reader, state, ends: HashMap::new() };
         while !feed.context.stop.is_requested() {
             match feed.begin() {
@@ -125,6 +125,8 @@ impl Feed {
             self.tables().refresh();
             self.measure();
             self.state.warmed.store(true, Ordering::Release);
+            // Requests waited for this; from now on they are what must not wait.
+            runtime::lower_priority(Urgency::Later);
             tracing::info!("global tables are warm");
         }
     }
