@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Failure, output, parse_duration};
+use super::{Failure, cluster, output, parse_duration};
 use crate::client::{Asking, RequestClient};
 use crate::config::Config;
 use crate::event::{After, Reply, Request};
@@ -51,6 +51,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+    // Says what to do where no broker answers.
+    cluster::connect(config)?;
     let client = RequestClient::connect(config)?;
     let request = Request {
         surface: Surface::from(args.surface.as_str()),
