@@ -58,8 +58,19 @@ pub fn config(broker: &Broker, name: &str, data: &std::path::Path, extra: &[&str
 
 /// Makes the topics of a configuration; returns their names.
 pub fn make_topics(config: &Config, partitions: i32) -> Vec<String> {
+    make(config, partitions, |_| true)
+}
+
+/// Makes a topic anew, empty.
+pub fn remake_topic(config: &Config, name: &str, partitions: i32) {
+    delete_topics(config, &[name.to_owned()]);
+    make(config, partitions, |topic| topic == name);
+}
+
+fn make(config: &Config, partitions: i32, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let admin = Admin::new(&config.kafka.client()).expect("an admin client");
     let mut files = load_topic_files(None, &config.topics.prefix).expect("topic files");
+    files.retain(|f| wanted(&f.name));
     files.iter_mut().filter(|f| f.partitions > 1).for_each(|f| f.partitions = partitions);
     let Plan { changes, .. } = plan(&files, &[]);
     changes.iter().for_each(|c| admin.apply(c).expect("a topic"));

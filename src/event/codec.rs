@@ -6,6 +6,7 @@ use std::io::BufRead as _;
 use serde::{Deserialize, Serialize};
 use serde_avro_fast::de::DeserializerState;
 
+use super::datum::{Datum, Positional};
 use super::schema::Subject;
 use super::{Rejection, Stage};
 
@@ -62,6 +63,25 @@ pub fn decode<'a, T: Deserialize<'a>>(
             ),
         )),
     }
+}
+
+/// Decodes as [`decode`] does, by position where the record is of the newest schema.
+///
+/// # Errors
+/// Those of [`decode`].
+pub(super) fn decode_positional<'a, T: Deserialize<'a> + Positional<'a>>(
+    subject: &Subject,
+    bytes: &'a [u8],
+) -> Result<T, Rejection> {
+    if bytes.len() <= MAX_RECORD_BYTES
+        && let Some((header, datum)) = bytes.split_first_chunk::<HEADER_BYTES>()
+        && header[..2] == SINGLE_OBJECT_MARKER
+        && header[2..] == subject.newest().fingerprint
+        && let Some(value) = Datum::read(datum)
+    {
+        return Ok(value);
+    }
+    decode(subject, bytes).map(|(value, _)| value)
 }
 
 fn decode_single_object<'a, T: Deserialize<'a>>(

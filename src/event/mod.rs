@@ -5,6 +5,7 @@
 //! future is judged against the record's own append time.
 
 mod codec;
+mod datum;
 mod interaction;
 mod request;
 pub mod schema;

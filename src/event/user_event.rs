@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, Encoding};
+use super::datum::{Datum, Positional};
 use super::{Rejection, schema};
 use crate::ids::MAX_ID_BYTES;
 use crate::time::{DAY_MS, EventTime};
@@ -143,6 +144,24 @@ impl Default for WatchWire<'_> {
     }
 }
 
+impl<'a> Positional<'a> for WatchWire<'a> {
+    fn read(datum: &mut Datum<'a>) -> Option<Self> {
+        Some(Self {
+            event_id: datum.text()?,
+            user: datum.text()?,
+            item: datum.text()?,
+            event_time: datum.long()?,
+            watched_ms: datum.long()?,
+            duration_ms: datum.long()?,
+            surface: datum.text()?,
+            session: datum.text()?,
+            request: datum.optional(Datum::text)?,
+            value: datum.double()?,
+            device: datum.optional(Device::read)?,
+        })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct ClickWire<'a> {
@@ -181,6 +200,35 @@ impl Default for ClickWire<'_> {
     }
 }
 
+impl<'a> Positional<'a> for ClickWire<'a> {
+    fn read(datum: &mut Datum<'a>) -> Option<Self> {
+        Some(Self {
+            event_id: datum.text()?,
+            user: datum.text()?,
+            item: datum.text()?,
+            event_time: datum.long()?,
+            request: datum.optional(Datum::text)?,
+            position: datum.optional(Datum::int)?,
+            surface: datum.text()?,
+            session: datum.text()?,
+            value: datum.double()?,
+            device: datum.optional(Device::read)?,
+        })
+    }
+}
+
+impl<'a> Positional<'a> for Device<'a> {
+    fn read(datum: &mut Datum<'a>) -> Option<Self> {
+        Some(Self {
+            platform: datum.text()?,
+            os_version: datum.text()?,
+            app_version: datum.text()?,
+            locale: datum.text()?,
+            country: datum.text()?,
+        })
+    }
+}
+
 impl<'a> UserEvent<'a> {
     /// Decodes and validates the value of a record of `source`.
     ///
@@ -193,7 +241,7 @@ impl<'a> UserEvent<'a> {
     ) -> Result<Self, Rejection> {
         let event = match source {
             Source::Watch => {
-                let (wire, _) = codec::decode::<WatchWire<'a>>(&schema::WATCH_EVENT, bytes)?;
+                let wire = codec::decode_positional::<WatchWire<'a>>(&schema::WATCH_EVENT, bytes)?;
                 Self {
                     kind: EventKind::Watch {
                         watched_ms: milliseconds("watched_ms", wire.watched_ms)?,
@@ -211,7 +259,7 @@ impl<'a> UserEvent<'a> {
                 }
             }
             Source::Click => {
-                let (wire, _) = codec::decode::<ClickWire<'a>>(&schema::CLICK_EVENT, bytes)?;
+                let wire = codec::decode_positional::<ClickWire<'a>>(&schema::CLICK_EVENT, bytes)?;
                 Self {
                     kind: EventKind::Click { position: position(wire.position)? },
                     id: wire.event_id,

@@ -1,7 +1,10 @@
 //! Items by number: tables of millions of entries hold four bytes instead of a text.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::ids::stable_hash;
 
 /// An item's number within one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,7 +13,7 @@ pub struct ItemHandle(pub u32);
 /// Names and numbers of items, both ways.
 #[derive(Default)]
 pub struct Items {
-    handles: HashMap<Arc<str>, ItemHandle>,
+    handles: HashTable<ItemHandle>,
     names: Vec<Arc<str>>,
     text_bytes: usize,
 }
@@ -18,21 +21,23 @@ pub struct Items {
 impl Items {
     /// The handle of an item, made where there is none yet.
     pub fn handle(&mut self, name: &str) -> ItemHandle {
-        if let Some(handle) = self.handles.get(name) {
-            return *handle;
+        if let Some(handle) = self.find(name) {
+            return handle;
         }
         // 2^32 distinct items would need terabytes of names first.
         let handle = ItemHandle(self.names.len() as u32);
-        let name: Arc<str> = name.into();
         self.text_bytes += name.len();
-        self.names.push(Arc::clone(&name));
-        self.handles.insert(name, handle);
+        self.names.push(name.into());
+        let names = &self.names;
+        let hash_of = |h: &ItemHandle| stable_hash(names[h.0 as usize].as_bytes());
+        self.handles.insert_unique(stable_hash(name.as_bytes()), handle, hash_of);
         handle
     }
 
     /// The handle of an item that has been seen.
     pub fn find(&self, name: &str) -> Option<ItemHandle> {
-        self.handles.get(name).copied()
+        let same = |h: &ItemHandle| *self.names[h.0 as usize] == *name;
+        self.handles.find(stable_hash(name.as_bytes()), same).copied()
     }
 
     /// The name of a handle of this table.
@@ -50,8 +55,8 @@ impl Items {
         self.names.is_empty()
     }
 
-    /// Memory held, in bytes, estimated: text, its counts, two pointers and a table entry.
+    /// Memory held, in bytes, estimated: text, its counts, a pointer and a table entry.
     pub fn bytes(&self) -> usize {
-        self.text_bytes + self.names.len() * (16 + 16 + 16 + 4 + 8)
+        self.text_bytes + self.names.len() * (16 + 16 + 8)
     }
 }

@@ -6,6 +6,7 @@
 //! order they came. Never reads user state, never a clock.
 
 mod interner;
+mod mix_hasher;
 mod neighbours;
 mod replay_guard;
 #[cfg(test)]
@@ -16,7 +17,7 @@ pub use interner::{ItemHandle, Items};
 pub use neighbours::{Neighbour, NeighboursConfig, Scratch, SessionNeighbours};
 pub use trending::{HalfLives, Trending};
 
-use crate::event::{Interaction, Interactions, Source};
+use crate::event::{Interaction, Source};
 use crate::time::EventTime;
 use replay_guard::ReplayGuard;
 
@@ -45,12 +46,11 @@ impl GlobalTables {
         }
     }
 
-    /// Learns a record of `interactions` that was read from `partition`. Returns how many of its
-    /// interactions were new.
-    pub fn learn(&mut self, partition: i32, batch: &Interactions<'_>) -> usize {
+    /// Learns interactions of a `shard` that were read from `partition`. Returns how many were new.
+    pub fn learn(&mut self, partition: i32, shard: i32, batch: &[Interaction<'_>]) -> usize {
         let mut new = 0;
-        for one in &batch.interactions {
-            if self.guard.is_new(partition, batch.shard, one) {
+        for one in batch {
+            if self.guard.is_new(partition, shard, one) {
                 self.learn_one(one);
                 new += 1;
             }

@@ -16,11 +16,11 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::mem::{size_of, take};
 
 pub use query::{Neighbour, Scratch};
 
+use super::mix_hasher::MixBuilder;
 use crate::global::ItemHandle;
 use crate::time::EventTime;
 
@@ -161,7 +161,7 @@ struct Item {
     recent: VecDeque<Mention>,
 }
 
-type Table<K> = HashMap<K, u32, BuildHasherDefault<MixHasher>>;
+type Table<K> = HashMap<K, u32, MixBuilder>;
 
 /// The newest sessions and an index of them by item.
 pub struct SessionNeighbours {
@@ -353,33 +353,5 @@ impl SessionNeighbours {
             *item = Item::default();
             self.free_places.push(place);
         }
-    }
-}
-
-/// Hashes small integer keys by one multiplication: they are handles or hashes already, and the
-/// default hasher would take longer than the rest of a look-up.
-#[derive(Default)]
-struct MixHasher(u64);
-
-impl Hasher for MixHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(u64::from(word));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        // An odd constant of the golden ratio's digits; the product's high half brings the
-        // mixed bits down to where the table looks.
-        let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
-        self.0 = (product as u64) ^ ((product >> 64) as u64);
     }
 }

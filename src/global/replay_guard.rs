@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::mix_hasher::MixBuilder;
 use crate::event::{Interaction, Source};
 
 /// Event ids remembered per generation; two generations are held. A producer's duplicate that
@@ -11,9 +12,9 @@ const GENERATION: usize = 500_000;
 #[derive(Default)]
 pub(super) struct ReplayGuard {
     /// Highest offset seen, by partition of `interactions`, shard and source.
-    positions: HashMap<(i32, i32, Source), i64>,
-    young: HashSet<i64>,
-    old: HashSet<i64>,
+    positions: HashMap<(i32, i32, Source), i64, MixBuilder>,
+    young: HashSet<i64, MixBuilder>,
+    old: HashSet<i64, MixBuilder>,
 }
 
 impl ReplayGuard {

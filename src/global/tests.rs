@@ -137,7 +137,7 @@ fn interaction(item: &'static str, offset: i64) -> Interaction<'static> {
 }
 
 fn learn(table: &mut GlobalTables, interactions: Vec<Interaction<'_>>) -> usize {
-    table.learn(0, &Interactions { shard: 3, interactions })
+    table.learn(0, 3, &interactions)
 }
 
 #[test]

@@ -172,14 +172,18 @@ impl CommitThread {
         Ok(Self { work, done, busy: false })
     }
 
-    /// Begins to commit, unless the last time is not over yet.
-    pub fn begin(&mut self, shards: Vec<Arc<OwnedShard>>) -> Result<(), CommitError> {
+    /// Begins to commit, unless the last time is not over yet. Returns whether it began.
+    pub fn begin(
+        &mut self,
+        shards: impl FnOnce() -> Vec<Arc<OwnedShard>>,
+    ) -> Result<bool, CommitError> {
         self.poll()?;
-        if !self.busy {
-            self.work.send(shards).map_err(|_| ended())?;
-            self.busy = true;
+        if self.busy {
+            return Ok(false);
         }
-        Ok(())
+        self.work.send(shards()).map_err(|_| ended())?;
+        self.busy = true;
+        Ok(true)
     }
 
     /// Hears how the last commit went, where it is over.

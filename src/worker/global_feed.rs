@@ -113,8 +113,7 @@ impl Feed {
         let mut new = 0;
         // Requests read the tables in between: a record of a thousand must not hold them up.
         for chunk in batch.interactions.chunks(32) {
-            let part = Interactions { shard: batch.shard, interactions: chunk.to_vec() };
-            new += self.tables().learn(partition, &part);
+            new += self.tables().learn(partition, batch.shard, chunk);
         }
         counter!(names::INTERACTIONS_READ, "outcome" => "new").increment(new as u64);
         counter!(names::INTERACTIONS_READ, "outcome" => "replayed").increment((all - new) as u64);

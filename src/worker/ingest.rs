@@ -256,10 +256,12 @@ impl Ingest {
         Ok(())
     }
 
+    /// Begins a commit, unless the last one is not over yet.
     fn begin_commit(&mut self) -> Result<(), HandlerError> {
-        let shards = self.owned.values().map(|o| Arc::clone(&o.shard)).collect();
-        self.commit_thread.begin(shards)?;
-        self.last_commit = Instant::now();
+        let shards = || self.owned.values().map(|o| Arc::clone(&o.shard)).collect();
+        if self.commit_thread.begin(shards)? {
+            self.last_commit = Instant::now();
+        }
         Ok(())
     }
 
@@ -287,6 +289,35 @@ impl Ingest {
             ..Outgoing::default()
         };
         self.producer.send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
+    }
+
+    /// A record that was folded before: the anchor, or a stale fetch after a rebalance. Where it
+    /// is another one than was folded, the shard goes.
+    fn recognise(
+        &mut self,
+        source: Source,
+        record: &Record<'_>,
+        anchor: Anchor,
+    ) -> Result<(), HandlerError> {
+        let partition = record.partition();
+        let expected = self
+            .owned
+            .get_mut(&partition)
+            .and_then(|ours| ours.anchors[source as usize].take_if(|a| a.offset == anchor.offset));
+        if expected.is_none_or(|e| e == anchor) {
+            return Ok(());
+        }
+        let why = format!(
+            "{}-{partition} holds another record at offset {} than was folded: the topic was made \
+             anew",
+            record.topic(),
+            anchor.offset
+        );
+        self.commit_thread.wait()?;
+        self.owned.remove(&partition);
+        self.release(partition);
+        self.set_aside(partition, "topic_changed", &why)?;
+        Err(why.into())
     }
 
     fn fold(
@@ -393,29 +424,12 @@ impl RecordHandler for Ingest {
 
     fn record(&mut self, record: &Record<'_>) -> Result<(), HandlerError> {
         let Some(source) = self.source_of(record.topic()) else { return Ok(()) };
-        let Some(ours) = self.owned.get_mut(&record.partition()) else { return Ok(()) };
+        let Some(ours) = self.owned.get(&record.partition()) else { return Ok(()) };
         let anchor = Anchor { offset: record.offset(), hash: hash_of(record) };
         if record.offset() < ours.shard.shard.position(source) {
-            // Folded before: the anchor, or a stale fetch after a rebalance.
-            let expected = ours.anchors[source as usize].take_if(|a| a.offset == anchor.offset);
-            if expected.is_some_and(|e| e != anchor) {
-                let partition = record.partition();
-                let why = format!(
-                    "{}-{partition} holds another record at offset {} than was folded: the topic \
-                     was made anew",
-                    record.topic(),
-                    anchor.offset
-                );
-                self.commit_thread.wait()?;
-                self.owned.remove(&partition);
-                self.release(partition);
-                self.set_aside(partition, "topic_changed", &why)?;
-                return Err(why.into());
-            }
-            return Ok(());
+            return self.recognise(source, record, anchor);
         }
-        let shard = Arc::clone(&ours.shard);
-        let waiting = self.fold(&shard, source, record, anchor)?;
+        let waiting = self.fold(&ours.shard, source, record, anchor)?;
         if waiting > self.context.config.state.pending_max_bytes {
             // Folding waits for the disk: `poll` is not called, so fetching pauses by itself.
             self.commit_thread.wait()?;
