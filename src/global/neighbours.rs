@@ -34,9 +34,9 @@ pub struct NeighboursConfig {
     /// Newest clicks held of a session. Fewer cut long visits, more let one visitor or robot
     /// slow every query that meets it.
     pub max_session_items: usize,
-    /// Newest sessions found by an item. Bounds what a hot item costs a query; 500 rank alike.
+    /// Newest sessions found by an item. Bounds what a hot item costs a query; 1,500 rank alike.
     pub sessions_per_item: usize,
-    /// Sessions that vote. Bounds what a query costs; 300 rank alike.
+    /// Sessions that vote. Bounds what a query costs; 1,000 rank alike.
     pub neighbours: usize,
     /// Newest clicks of a query that are looked at. The ones before weigh next to nothing.
     pub query_items: usize,
@@ -83,8 +83,8 @@ impl Default for NeighboursConfig {
         Self {
             max_sessions: 200_000,
             max_session_items: 50,
-            sessions_per_item: 1_500,
-            neighbours: 1_000,
+            sessions_per_item: 500,
+            neighbours: 300,
             query_items: 20,
             lambda_pos: 2.0,
             lambda_dist: 3.5,

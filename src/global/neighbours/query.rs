@@ -5,6 +5,7 @@
 //! workers, and with them the order in which neighbours come up.
 
 use std::cmp::Ordering;
+use std::mem::take;
 
 use super::SessionNeighbours;
 use crate::global::ItemHandle;
@@ -62,7 +63,10 @@ impl SessionNeighbours {
         for (distance, item) in query.iter().rev().take(self.config.query_items).enumerate() {
             let Some(&item) = self.place_of.get(item) else { continue };
             if !scratch.asked.iter().any(|asked| asked.item == item) {
-                scratch.asked.push(Asked { item, distance });
+                let place = scratch.asked.len() as u32;
+                scratch.asked.push(Asked { item, distance, place });
+                let row = scratch.row(item);
+                scratch.rows[row].asked = Some(place);
             }
         }
     }
@@ -70,7 +74,7 @@ impl SessionNeighbours {
     /// Finds the sessions that share items with the query, and how much.
     fn gather(&self, own: Option<u32>, scratch: &mut Scratch) {
         for asked in 0..scratch.asked.len() {
-            let Asked { item, distance } = scratch.asked[asked];
+            let Asked { item, distance, .. } = scratch.asked[asked];
             let item = &self.items[item as usize];
             let rarity = (1.0 + self.sessions() as f32 / item.sessions as f32).ln();
             let weight =
@@ -123,7 +127,7 @@ impl SessionNeighbours {
                 Ordering::Greater => 1.0,
             };
             let vote = voice * side * self.fade[place.abs_diff(middle)];
-            *scratch.votes_for(click.item, asked) += (vote * VOTE_UNIT) as u64;
+            scratch.vote(click.item, asked, (vote * VOTE_UNIT) as u64);
         }
     }
 
@@ -133,25 +137,22 @@ impl SessionNeighbours {
         if config.hop_weight <= 0.0 {
             return;
         }
-        for row in 0..scratch.rows.len() {
-            let item = scratch.rows[row].item;
-            if scratch.asked.iter().any(|asked| asked.item == item) {
-                continue;
+        for (row, candidate) in scratch.rows.iter().enumerate() {
+            if candidate.asked.is_none() {
+                let handle = self.items[candidate.item as usize].handle;
+                scratch.hops.push(Chosen { row, handle, score: candidate.votes, asked: 0 });
             }
-            let votes = scratch.votes_of(row);
-            let (asked, _) = largest(votes.iter().copied());
-            let handle = self.items[item as usize].handle;
-            let (votes, place) = (votes.iter().sum(), item);
-            scratch.hops.push(Hop { votes, handle, place, asked });
         }
         if scratch.hops.len() > config.hop_items {
             scratch.hops.select_nth_unstable_by(config.hop_items, |a, b| {
-                b.votes.cmp(&a.votes).then_with(|| a.handle.cmp(&b.handle))
+                b.score.cmp(&a.score).then_with(|| a.handle.cmp(&b.handle))
             });
             scratch.hops.truncate(config.hop_items);
         }
-        for hop in 0..scratch.hops.len() {
-            let Hop { votes, place, asked, .. } = scratch.hops[hop];
+        let mut hops = take(&mut scratch.hops);
+        scratch.attribute(&mut hops, |_, _, votes| votes);
+        for &Chosen { row, score: votes, asked, .. } in &hops {
+            let place = scratch.rows[row].item;
             let recent = &self.items[place as usize].recent;
             let voices = recent.len().min(config.hop_sessions);
             let share = (voices as f32).powf(-config.hop_norm);
@@ -162,11 +163,12 @@ impl SessionNeighbours {
                 self.vote_around(place, mention.slot, voice, asked, scratch);
             }
         }
+        scratch.hops = hops;
     }
 
     /// Counts what came right after the query's last item. Returns the sum of the counts.
     fn step(&self, own: Option<u32>, scratch: &mut Scratch) -> u32 {
-        let Some(&Asked { item: last, distance: 0 }) = scratch.asked.first() else { return 0 };
+        let Some(&Asked { item: last, distance: 0, .. }) = scratch.asked.first() else { return 0 };
         let recent = &self.items[last as usize].recent;
         let mut steps = 0;
         for mention in recent.iter().filter(|mention| Some(mention.slot) != own) {
@@ -181,45 +183,46 @@ impl SessionNeighbours {
         steps
     }
 
-    /// Scores all candidates and keeps the best in order. A score is the sum, in the order of
-    /// the query, of what each of its items contributed.
+    /// Scores all candidates and keeps the best in order, each with the item of the query that
+    /// contributed most.
     fn rank(&self, steps: u32, limit: usize, scratch: &mut Scratch) {
         let config = &self.config;
-        if config.repeat_weight > 0.0 {
-            for asked in 0..scratch.asked.len() {
-                scratch.row(scratch.asked[asked].item);
-            }
-        }
-        let totals = (0..scratch.rows.len()).map(|row| scratch.votes_of(row).iter().sum());
-        let most = totals.max().unwrap_or(0).max(1) as f32;
+        let most = scratch.rows.iter().map(|row| row.votes).max().unwrap_or(0).max(1) as f32;
         let step_weight = config.transitions_weight / (steps as f32 + config.transitions_prior);
+        // What candidates get beside votes: for following the newest item, and for a return.
+        let stepped = |row: &Row| step_weight * row.steps as f32;
+        let returned =
+            |asked: &Asked| config.repeat_weight * decay(asked.distance, config.repeat_lambda);
+        let mut ranked = take(&mut scratch.ranked);
         for (row, candidate) in scratch.rows.iter().enumerate() {
-            let asked = scratch.asked.iter().zip(scratch.votes_of(row)).enumerate();
-            let parts = asked.map(|(place, (asked, votes))| {
-                let mut part = *votes as f32 / most;
-                if place == 0 && candidate.steps > 0 {
-                    part += step_weight * candidate.steps as f32;
-                }
-                if asked.item == candidate.item {
-                    part += config.repeat_weight * decay(asked.distance, config.repeat_lambda);
-                }
-                part
-            });
-            let score = parts.clone().sum();
-            let (asked, _) = largest(parts);
+            let asked = candidate.asked.map(|place| &scratch.asked[place as usize]);
+            let score = candidate.votes as f32 / most
+                + stepped(candidate)
+                + asked.map_or(0.0, returned);
             let handle = self.items[candidate.item as usize].handle;
             if score > 0.0 {
-                scratch.ranked.push(Ranked { score, handle, asked });
+                ranked.push(Chosen { row, score, handle, asked: 0 });
             }
         }
-        let order = |a: &Ranked, b: &Ranked| {
+        let order = |a: &Chosen<f32>, b: &Chosen<f32>| {
             b.score.total_cmp(&a.score).then_with(|| a.handle.cmp(&b.handle))
         };
-        if scratch.ranked.len() > limit {
-            scratch.ranked.select_nth_unstable_by(limit, order);
-            scratch.ranked.truncate(limit);
+        if ranked.len() > limit {
+            ranked.select_nth_unstable_by(limit, order);
+            ranked.truncate(limit);
         }
-        scratch.ranked.sort_unstable_by(order);
+        ranked.sort_unstable_by(order);
+        scratch.attribute(&mut ranked, |row, asked, votes| {
+            let mut part = votes as f32 / most;
+            if asked.place == 0 {
+                part += stepped(row);
+            }
+            if row.asked == Some(asked.place) {
+                part += returned(asked);
+            }
+            part
+        });
+        scratch.ranked = ranked;
     }
 }
 
@@ -239,11 +242,12 @@ fn largest<T: PartialOrd + Copy + Default>(values: impl Iterator<Item = T>) -> (
     best
 }
 
-/// An item of the query; `distance` is counted in clicks from its end.
+/// An item of the query; `distance` is counted in clicks from its end, `place` among those held.
 #[derive(Clone, Copy)]
 struct Asked {
     item: u32,
     distance: usize,
+    place: u32,
 }
 
 /// A session near the query; `asked` is the newest item of the query that it shares.
@@ -258,21 +262,25 @@ struct Near {
 struct Row {
     item: u32,
     steps: u32,
-}
-
-/// A candidate that votes in the second hop, for the item of the query that it came from.
-#[derive(Clone, Copy)]
-struct Hop {
+    /// All votes for it.
     votes: u64,
-    handle: ItemHandle,
-    place: u32,
-    asked: usize,
+    /// Its place in the query, where it is of the query itself.
+    asked: Option<u32>,
 }
 
-/// A candidate with its score and the item of the query that contributed most.
-struct Ranked {
-    score: f32,
+/// One vote, and the item of the query that it was cast for.
+struct Vote {
+    row: u32,
+    asked: u32,
+    votes: u64,
+}
+
+/// A candidate that was chosen: to vote in the second hop, or to be returned.
+struct Chosen<S> {
+    row: usize,
+    score: S,
     handle: ItemHandle,
+    /// The item of the query that contributed most.
     asked: usize,
 }
 
@@ -287,10 +295,16 @@ pub struct Scratch {
     rows: Vec<Row>,
     /// By item: 1 + place in `rows`.
     row_of: Vec<u32>,
-    /// By row, then item of the query.
-    votes: Vec<u64>,
-    hops: Vec<Hop>,
-    ranked: Vec<Ranked>,
+    /// In the order they were cast. Which item of the query spoke most for a candidate is only
+    /// asked for the few that are chosen: a table of votes by candidate and item of the query
+    /// would be most of a query's time.
+    votes: Vec<Vote>,
+    /// By row: 1 + place among the chosen.
+    chosen_of: Vec<u32>,
+    /// Votes by chosen candidate, then item of the query.
+    parts: Vec<u64>,
+    hops: Vec<Chosen<u64>>,
+    ranked: Vec<Chosen<f32>>,
 }
 
 impl Scratch {
@@ -311,21 +325,44 @@ impl Scratch {
     fn row(&mut self, item: u32) -> usize {
         let place = &mut self.row_of[item as usize];
         if *place == 0 {
-            self.rows.push(Row { item, steps: 0 });
-            self.votes.resize(self.rows.len() * self.asked.len(), 0);
+            self.rows.push(Row { item, steps: 0, votes: 0, asked: None });
             *place = self.rows.len() as u32;
         }
         *place as usize - 1
     }
 
-    fn votes_for(&mut self, item: u32, asked: usize) -> &mut u64 {
+    fn vote(&mut self, item: u32, asked: usize, votes: u64) {
         let row = self.row(item);
-        &mut self.votes[row * self.asked.len() + asked]
+        self.rows[row].votes += votes;
+        self.votes.push(Vote { row: row as u32, asked: asked as u32, votes });
     }
 
-    fn votes_of(&self, row: usize) -> &[u64] {
+    /// Finds for each of `chosen` the item of the query that contributed most, by `part` of row,
+    /// item and votes.
+    fn attribute<S, P: PartialOrd + Copy + Default>(
+        &mut self,
+        chosen: &mut [Chosen<S>],
+        part: impl Fn(&Row, &Asked, u64) -> P,
+    ) {
         let width = self.asked.len();
-        &self.votes[row * width..][..width]
+        self.chosen_of.clear();
+        self.chosen_of.resize(self.rows.len(), 0);
+        self.parts.clear();
+        self.parts.resize(chosen.len() * width, 0);
+        for (place, one) in chosen.iter().enumerate() {
+            self.chosen_of[one.row] = place as u32 + 1;
+        }
+        for vote in &self.votes {
+            let place = self.chosen_of[vote.row as usize] as usize;
+            if place > 0 {
+                self.parts[(place - 1) * width + vote.asked as usize] += vote.votes;
+            }
+        }
+        for (place, one) in chosen.iter_mut().enumerate() {
+            let row = &self.rows[one.row];
+            let votes = &self.parts[place * width..][..width];
+            one.asked = largest(self.asked.iter().zip(votes).map(|(a, v)| part(row, a, *v))).0;
+        }
     }
 
     fn clear(&mut self) {

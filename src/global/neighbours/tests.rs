@@ -215,16 +215,21 @@ impl Plain {
         let total = steps.values().sum::<u32>() as f32 + config.transitions_prior;
         let mut ranked = Vec::new();
         for (item, parts) in &votes {
-            let (mut score, mut best) = (0.0, (0.0, 0));
+            // Votes are whole numbers: their sum is exact, and becomes a fraction once.
+            let mut score = sum(parts) as f32 / most;
+            let mut best = (0.0, 0);
             for (place, (query, distance)) in asked.iter().enumerate() {
                 let mut part = parts[place] as f32 / most;
+                let mut also = |more: f32| {
+                    part += more;
+                    score += more;
+                };
                 if let (0, Some(count)) = (place, steps.get(item)) {
-                    part += config.transitions_weight / total * *count as f32;
+                    also(config.transitions_weight / total * *count as f32);
                 }
                 if query == item {
-                    part += config.repeat_weight * decay(*distance, config.repeat_lambda);
+                    also(config.repeat_weight * decay(*distance, config.repeat_lambda));
                 }
-                score += part;
                 if part > best.0 {
                     best = (part, place);
                 }
