@@ -60,10 +60,7 @@ impl<'a> Datum<'a> {
     }
 
     /// A union of null and something, in this order.
-    pub fn optional<T>(
-        &mut self,
-        some: impl FnOnce(&mut Self) -> Option<T>,
-    ) -> Option<Option<T>> {
+    pub fn optional<T>(&mut self, some: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         match self.long()? {
             0 => Some(None),
             1 => some(self).map(Some),

@@ -13,7 +13,7 @@ use crate::event::Source;
 use crate::time::EventTime;
 
 /// First byte of every state. A store of another version is rebuilt from the log.
-pub(super) const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 pub(super) fn encode(state: &UserState<'_>) -> Vec<u8> {
     let lists = Source::ALL.map(|source| state.recent(source));
@@ -42,7 +42,7 @@ pub(super) fn encode(state: &UserState<'_>) -> Vec<u8> {
             before = entry.at.millis();
         }
     }
-    entries().for_each(|e| out.extend_from_slice(&e.id.to_le_bytes()));
+    entries().for_each(|e| out.extend_from_slice(&e.id.to_le_bytes()[..3]));
     entries().for_each(|e| put(&mut out, e.item.len() as u64));
     entries().for_each(|e| out.extend_from_slice(e.item.as_bytes()));
     lists[0].iter().for_each(|e| out.push(e.fraction));
@@ -142,7 +142,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<UserState<'_>, Corrupt> {
         }
     }
     for entry in &mut entries {
-        entry.id = r.u32()?;
+        entry.id = r.u24()?;
     }
     decode_items(&mut r, &mut entries)?;
     for entry in &mut entries[..lens[0]] {

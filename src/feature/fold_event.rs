@@ -13,8 +13,9 @@ pub struct FoldEvent<'a> {
     pub source: Source,
     /// When it happened.
     pub at: EventTime,
-    /// The low 32 bits of the XXH3-64 of the event id. With the event time, to the millisecond,
-    /// it identifies an event among those of one user and topic.
+    /// The low 24 bits of the XXH3-64 of the event id. With the event time, to the millisecond,
+    /// it identifies an event among those of one user and topic. It does not compress, so each
+    /// byte more would be a byte an event.
     pub id: u32,
     /// [`session_key`].
     pub session: u64,
@@ -54,7 +55,7 @@ impl<'a> FoldEvent<'a> {
         Self {
             source: event.source(),
             at: event.at,
-            id: stable_hash(event.id.as_bytes()) as u32,
+            id: stable_hash(event.id.as_bytes()) as u32 & 0xFF_FFFF,
             session: session_key(user, &event.session, event.at),
             watched_ms,
             duration_ms,
@@ -67,7 +68,7 @@ impl<'a> FoldEvent<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.source as u8);
         varint::put(out, self.at.millis().unsigned_abs());
-        out.extend_from_slice(&self.id.to_le_bytes());
+        out.extend_from_slice(&self.id.to_le_bytes()[..3]);
         out.extend_from_slice(&self.session.to_le_bytes());
         if self.source == Source::Watch {
             varint::put(out, self.watched_ms);
@@ -101,7 +102,7 @@ fn decode<'a>(reader: &mut Reader<'a>) -> Result<FoldEvent<'a>, Corrupt> {
         _ => return Err(Corrupt("an event of an unknown topic")),
     };
     let at = i64::try_from(reader.varint()?).map_err(|_| Corrupt("a time is out of range"))?;
-    let id = reader.u32()?;
+    let id = reader.u24()?;
     let session = reader.u64()?;
     let (watched_ms, duration_ms) = match source {
         Source::Watch => (reader.varint()?, reader.varint()?),

@@ -13,6 +13,7 @@ mod state;
 mod tests;
 mod varint;
 
+pub use codec::VERSION as STATE_VERSION;
 pub use counters::{Bucket, Counts, Period, Resolution};
 pub use fold_event::{FoldEvent, fold_events, session_key};
 pub use recent::Entry;

@@ -8,7 +8,7 @@ use crate::time::EventTime;
 pub struct Entry<'a> {
     /// When it happened.
     pub at: EventTime,
-    /// Hash of the event id.
+    /// Hash of the event id, 24 bits.
     pub id: u32,
     /// What it was about.
     pub item: &'a str,

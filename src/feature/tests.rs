@@ -534,10 +534,10 @@ fn fixture_logs() -> Logs {
 }
 
 #[test]
-fn a_state_that_version_1_wrote_is_still_read() {
+fn a_state_that_version_2_wrote_is_still_read() {
     let rules = FoldRules { history_limit: 4, ttl_days: 30 };
     let bytes =
-        crate::fixtures::bytes("user-state.v1.bin", || fold_plainly(&fixture_logs(), &rules));
+        crate::fixtures::bytes("user-state.v2.bin", || fold_plainly(&fixture_logs(), &rules));
     assert_eq!(found(&bytes), expected(&fixture_logs(), &rules));
     assert_eq!(fold_plainly(&fixture_logs(), &rules), bytes, "the same bytes are written now");
 }

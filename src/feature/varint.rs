@@ -67,6 +67,11 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes(n)?).map_err(|_| Corrupt("a text is not UTF-8"))
     }
 
+    pub(super) fn u24(&mut self) -> Result<u32, Corrupt> {
+        let bytes = self.bytes(3)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]))
+    }
+
     pub(super) fn u32(&mut self) -> Result<u32, Corrupt> {
         let bytes = self.bytes(4)?;
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))

@@ -127,7 +127,7 @@ impl Committer {
 
 fn interaction<'a>(one: &PendingEvent<'a>) -> Interaction<'a> {
     let event = &one.event;
-    // The user, the time and the 32-bit id hash tell events apart as the fold does.
+    // The user, the time and the 24-bit id hash tell events apart as the fold does.
     let mut key = [0u8; 21];
     key[..8].copy_from_slice(&one.user_hash.to_le_bytes());
     key[8..16].copy_from_slice(&event.at.millis().to_le_bytes());

@@ -64,9 +64,9 @@ fn newest_of<'a>(
     (kept, all)
 }
 
-/// The low 32 bits of the XXH3-64 of the event id.
+/// The low 24 bits of the XXH3-64 of the event id.
 fn id_hash(id: &str) -> u32 {
-    xxhash_rust::xxh3::xxh3_64(id.as_bytes()) as u32
+    xxhash_rust::xxh3::xxh3_64(id.as_bytes()) as u32 & 0xFF_FFFF
 }
 
 fn entry(event: &Event) -> Value {

@@ -196,9 +196,8 @@ impl SessionNeighbours {
         let mut ranked = take(&mut scratch.ranked);
         for (row, candidate) in scratch.rows.iter().enumerate() {
             let asked = candidate.asked.map(|place| &scratch.asked[place as usize]);
-            let score = candidate.votes as f32 / most
-                + stepped(candidate)
-                + asked.map_or(0.0, returned);
+            let score =
+                candidate.votes as f32 / most + stepped(candidate) + asked.map_or(0.0, returned);
             let handle = self.items[candidate.item as usize].handle;
             if score > 0.0 {
                 ranked.push(Chosen { row, score, handle, asked: 0 });
