@@ -23,7 +23,8 @@ pub enum Position {
     End,
 }
 
-struct Context;
+/// Logs what goes wrong with a connection.
+pub(super) struct Context;
 
 impl ClientContext for Context {
     fn error(&self, error: RdKafkaError, reason: &str) {
