@@ -2,7 +2,7 @@
 # A PostgreSQL server for tests of `catalog sync`, on loopback and a port of its own.
 #
 #   up     start it unless it runs; prints postgresql://driftline@127.0.0.1:PORT/items, and only
-#          that, on stdout
+#          that, on stdout. It offers TLS, signed by itself: DIR/server.crt
 #   kill   kill it at once, as a crash would; `up` starts it again on the same port, data kept
 #   wipe   stop it and remove its data
 #   status whether it runs
@@ -66,7 +66,8 @@ running() { [ -d "$dir/data" ] && as_owner "$bin/pg_ctl" -D "$dir/data" status >
 
 start() {
   as_owner "$bin/pg_ctl" -D "$dir/data" -l "$dir/server.log" -w -t "$START_SECONDS" \
-    -o "-p $1 -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off" \
+    -o "-p $1 -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off \
+      -c ssl=on -c ssl_cert_file='$dir/server.crt' -c ssl_key_file='$dir/server.key'" \
     start >/dev/null 2>&1 </dev/null
 }
 
@@ -81,6 +82,12 @@ up() {
   if [ ! -f "$dir/data/PG_VERSION" ]; then
     as_owner "$bin/initdb" -D "$dir/data" -U driftline -A trust -E UTF8 --locale=C --no-sync \
       >"$dir/initdb.log" 2>&1 || { tail -n 3 "$dir/initdb.log" >&2; die "initdb failed in $dir."; }
+  fi
+  if [ ! -f "$dir/server.crt" ]; then
+    as_owner openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=127.0.0.1 \
+      -addext subjectAltName=IP:127.0.0.1 -keyout "$dir/server.key" -out "$dir/server.crt" \
+      >"$dir/initdb.log" 2>&1 || { tail -n 3 "$dir/initdb.log" >&2; die "openssl failed in $dir."; }
+    as_owner chmod 600 "$dir/server.key"
   fi
   port=$(cat "$dir/port" 2>/dev/null || free_port)
   for attempt in 1 2 3; do
@@ -101,8 +108,9 @@ up() {
 }
 
 owner=${DRIFTLINE_POSTGRES_USER:-postgres}
-bin=$(programs) && have psql ||
-  die "PostgreSQL is missing. Get it with: apt-get install -y postgresql"
+bin=$(programs) || bin=
+{ [ -n "$bin" ] && have psql && have openssl; } ||
+  die "PostgreSQL or openssl is missing. Get them with: apt-get install -y postgresql openssl"
 
 case $command in
   up) up ;;
@@ -111,7 +119,7 @@ case $command in
     # Only a folder that this script made: `--dir ~` must not cost a home.
     [ -f "$dir/kind" ] || exit 0
     ! running || as_owner "$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null
-    (cd "$dir" && rm -rf data kind port server.log initdb.log)
+    (cd "$dir" && rm -rf data kind port server.crt server.key server.log initdb.log)
     rmdir "$dir" 2>/dev/null || true
     ;;
   status)

@@ -33,7 +33,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Publish the items of a CSV, Parquet or JSON lines file
-    Import(import::Args),
+    Import(Box<import::Args>),
     /// Show what is published of an item
     Show {
         /// The item

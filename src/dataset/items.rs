@@ -390,3 +390,84 @@ fn item_of<'a>(columns: &ItemColumns, row: u64, given: impl Fn(usize) -> Given<'
     };
     record.validate().map_err(|rejection| refuse(rejection.message))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn read(name: &str, text: &str, columns: ItemColumns) -> Vec<ItemRow> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        let mut items = Items::open(&path, None, columns).unwrap();
+        std::iter::from_fn(|| items.read().unwrap()).collect()
+    }
+
+    fn one(row: &str) -> CatalogItem {
+        read("items.jsonl", row, ItemColumns::default()).remove(0).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_as_the_schema_says_reads_back() {
+        let record = CatalogRecord {
+            item: "v1".into(),
+            title: "A \"title\", with commas".into(),
+            creator: "c1".into(),
+            categories: vec!["a, b".into(), "c".into()],
+            duration_ms: 61_000,
+            published: Some(1_715_904_000_123),
+            available_countries: vec!["CH".into()],
+            blocked: true,
+            attributes: [("licence".to_owned(), "cc".to_owned())].into(),
+            ..CatalogRecord::default()
+        };
+        let line = serde_json::to_string(&record).unwrap();
+        assert_eq!(one(&line), record.validate().unwrap());
+    }
+
+    #[test]
+    fn times_are_numbers_or_iso_8601() {
+        for (written, ms) in [
+            ("1715904000123", 1_715_904_000_123),
+            ("\"1715904000123\"", 1_715_904_000_123),
+            ("\"2024-05-17\"", 1_715_904_000_000),
+            ("\"2024-05-17T00:00:00\"", 1_715_904_000_000),
+            ("\"2024-05-17 00:00:00.123\"", 1_715_904_000_123),
+            ("\"2024-05-17T02:00:00.123456+02:00\"", 1_715_904_000_123),
+        ] {
+            let item = one(&format!("{{\"item\": 7, \"published\": {written}}}"));
+            assert_eq!(item.published.map(|at| at.millis()), Some(ms), "{written}");
+            assert_eq!(item.item.as_str(), "7");
+        }
+        let bad = read("a.jsonl", r#"{"item":"v","published":"May"}"#, ItemColumns::default());
+        let refused = bad[0].clone().unwrap_err();
+        assert_eq!((refused.row, refused.item.as_deref()), (1, Some("v")));
+        assert!(refused.reason.contains("\"May\"") && refused.reason.contains("2024-05-17"));
+    }
+
+    #[test]
+    fn columns_are_those_that_are_named_and_those_of_the_schema() {
+        let named = [("item", "id".to_owned()), ("tags", "words".to_owned())];
+        let columns = ItemColumns {
+            named: named.into(),
+            separator: "|".into(),
+            time_unit: TimeUnit::Seconds,
+            ..ItemColumns::default()
+        };
+        let text = "id,words,creator,published,other\nv1,\"a, b| c|\",me,1715904000,x\nv2,,,,\n";
+        let rows = read("items.csv", text, columns);
+        let first = rows[0].clone().unwrap();
+        assert_eq!((first.tags, &*first.creator), (vec!["a, b".into(), "c".into()], "me"));
+        assert_eq!(first.published.map(|at| at.millis()), Some(1_715_904_000_000));
+        assert_eq!(rows[1], Ok(CatalogItem::new(crate::ids::ItemId::from("v2"))));
+    }
+
+    #[test]
+    fn a_row_of_another_shape_costs_only_itself() {
+        let rows = read("items.csv", "item,title\nv1\nv2,Two\n", ItemColumns::default());
+        assert_eq!(rows[0].clone().unwrap_err().row, 1);
+        assert_eq!(rows[1].clone().unwrap().title, "Two");
+    }
+}

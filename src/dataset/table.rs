@@ -31,7 +31,7 @@ pub(super) struct Tables {
 }
 
 enum Table {
-    Csv(CsvTable),
+    Csv(Box<CsvTable>),
     Parquet(Box<ParquetTable>),
 }
 
@@ -127,7 +127,7 @@ impl Table {
         if magic == PARQUET_MAGIC {
             Ok(Table::Parquet(Box::new(ParquetTable::open(file, wanted)?)))
         } else {
-            Ok(Table::Csv(CsvTable::open(file, wanted, delimiter)?))
+            Ok(Table::Csv(Box::new(CsvTable::open(file, wanted, delimiter)?)))
         }
     }
 

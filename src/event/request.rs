@@ -119,18 +119,6 @@ impl Request {
             categories: Vec::new(),
         }
     }
-
-    /// Whether it says what items must be like, so that many candidates may not fit.
-    pub fn narrows(&self) -> bool {
-        let lists = [
-            &self.languages,
-            &self.blocked_creators,
-            &self.blocked_categories,
-            &self.creators,
-            &self.categories,
-        ];
-        self.max_age_days.is_some() || lists.iter().any(|list| !list.is_empty())
-    }
 }
 
 /// Decodes and validates a request. The encoding is returned also where the request is refused,

@@ -23,8 +23,7 @@ pub enum Position {
     End,
 }
 
-/// Logs what goes wrong with a connection.
-pub(super) struct Context;
+struct Context;
 
 impl ClientContext for Context {
     fn error(&self, error: RdKafkaError, reason: &str) {

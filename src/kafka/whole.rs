@@ -3,15 +3,28 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::client::{ClientSettings, KafkaError, REQUEST_TIMEOUT};
-use super::reader::Context;
 use super::record::Record;
+
+struct Context;
+
+impl ClientContext for Context {
+    fn error(&self, error: RdKafkaError, reason: &str) {
+        // The end of a partition is told as an error here too, and is none.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "kafka reader");
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
 
 /// Reads all partitions of a topic, as no member of a group.
 pub struct WholeTopic {
@@ -32,7 +45,7 @@ struct Progress {
 }
 
 impl WholeTopic {
-    /// Starts reading at the beginning.
+    /// Finds the topic. [`WholeTopic::mark_end`] starts reading at its beginning.
     ///
     /// # Errors
     /// [`KafkaError`] where the broker does not answer or has no such topic.
@@ -66,21 +79,17 @@ impl WholeTopic {
             let code = RDKafkaErrorCode::UnknownTopicOrPartition;
             return Err(failed(RdKafkaError::MetadataFetch(code)));
         }
-        let mut list = TopicPartitionList::new();
-        for partition in 0..count as i32 {
-            list.add_partition_offset(topic, partition, Offset::Beginning).map_err(failed)?;
-        }
-        consumer.assign(&list).map_err(failed)?;
         let partitions = vec![Progress::default(); count];
         Ok(Self { consumer, topic: topic.to_owned(), partitions, behind: HashMap::new() })
     }
 
-    /// Marks where the topic ends now.
+    /// Marks where the topic ends now, and goes on reading from where it was.
     ///
     /// # Errors
     /// [`KafkaError`] where the broker does not say in time.
     pub fn mark_end(&mut self) -> Result<(), KafkaError> {
         self.behind.clear();
+        let mut list = TopicPartitionList::new();
         for (partition, progress) in (0..).zip(&self.partitions) {
             let failed = |e| KafkaError::new(format!("offsets of {}-{partition}", self.topic), e);
             let (low, high) = self
@@ -90,8 +99,15 @@ impl WholeTopic {
             if low < high && progress.next.max(progress.end) < high {
                 self.behind.insert(partition, high);
             }
+            let from = progress.next.max(low);
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(from))
+                .map_err(failed)?;
         }
-        Ok(())
+        // Assigned after the ends were asked for, and anew each time: an end that was reached
+        // before is forgotten with the old assignment, and cannot be taken for this one.
+        self.consumer
+            .assign(&list)
+            .map_err(|e| KafkaError::new(format!("reading {}", self.topic), e))
     }
 
     /// Whether everything before the mark has been read.

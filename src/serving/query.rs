@@ -39,14 +39,16 @@ pub struct Query<'a> {
     pub known: HashSet<u64>,
     /// What could not contribute.
     pub degraded: Vec<Degradation>,
+    /// Items that a source puts forward beyond those known to be needed.
+    spare: usize,
 }
 
 /// Candidates that a source puts forward beyond what filters can take: for those that other
 /// requests of the same user exclude.
 const SPARE: usize = 30;
-/// The same where the request says what items must be like: most may not be like that. All of a
-/// trending list, which costs some tenths of a millisecond more.
-const SPARE_WHERE_NARROWED: usize = 1_000;
+/// The same where too few were left: all of a trending list. Half a millisecond more, which only
+/// lists pay for that would be short otherwise.
+const SPARE_WHERE_SHORT: usize = 1_000;
 
 /// One event of the user's history.
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +84,20 @@ impl<'a> Query<'a> {
             history: Vec::new(),
             known: HashSet::new(),
             degraded: Vec::new(),
+            spare: SPARE,
         }
+    }
+
+    /// Lets sources put more forward, where filters have left too few.
+    pub(super) fn widen(&mut self) {
+        self.spare = SPARE_WHERE_SHORT;
+        // Sources say again what they lack.
+        self.degraded.retain(|d| SourceKind::ALL.iter().all(|source| source.name() != d.part));
     }
 
     /// How many items a source puts forward: enough for a full list, whatever the filters take.
     pub fn proposals(&self) -> usize {
-        let spare = if self.request.narrows() { SPARE_WHERE_NARROWED } else { SPARE };
-        self.request.count + self.known.len() + self.request.exclude.len() + spare
+        self.request.count + self.known.len() + self.request.exclude.len() + self.spare
     }
 
     /// Says that a part could not contribute.
@@ -109,6 +118,9 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    const ALL: [SourceKind; 3] =
+        [SourceKind::Neighbours, SourceKind::Trending, SourceKind::Unfinished];
+
     /// As replies and metrics name it.
     pub fn name(self) -> &'static str {
         match self {

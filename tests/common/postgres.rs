@@ -36,6 +36,11 @@ impl Postgres {
         assert_eq!(script(&self.folder, "up"), self.url);
     }
 
+    /// The certificate that its own was signed with: itself.
+    pub fn authority(&self) -> String {
+        self.folder.join("server.crt").display().to_string()
+    }
+
     /// Runs statements.
     pub fn run(&self, sql: &str) {
         let output = Command::new("psql")

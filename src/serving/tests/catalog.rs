@@ -125,7 +125,7 @@ proptest! {
 }
 
 #[test]
-fn wishes_that_few_items_meet_are_met_by_those_that_are_not_among_the_first() {
+fn a_list_is_full_though_most_of_what_is_trending_may_not_be_in_it() {
     let half_lives = HalfLives { default_hours: 24.0, by_surface: HashMap::new() };
     let mut global = GlobalTables::new(NeighboursConfig::default(), half_lives);
     let mut catalog = Catalog::default();
@@ -138,8 +138,16 @@ fn wishes_that_few_items_meet_are_met_by_those_that_are_not_among_the_first() {
         catalog.upsert(&CatalogItem { creator, ..CatalogItem::new(ItemId::new(item)) });
     }
     global.refresh();
-    let request =
+    let wish =
         Request { creators: vec!["rare".into()], ..Request::new("r", UserId::from("user"), 10) };
-    let world = World { user: &UserState::default(), global: &global, catalog: &catalog };
-    assert_eq!(untrained().run(Query::new(&request, world)).items.len(), 10);
+    let answer = |request: &Request, catalog: &Catalog| {
+        let world = World { user: &UserState::default(), global: &global, catalog };
+        untrained().run(Query::new(request, world))
+    };
+    let outcome = answer(&wish, &catalog);
+    assert_eq!(outcome.items.len(), 10);
+    assert!(outcome.degraded.is_empty());
+    (0..600).filter(|n| n % 60 != 0).for_each(|n| catalog.delist(&format!("v{n}")));
+    let outcome = answer(&Request { creators: Vec::new(), ..wish }, &catalog);
+    assert_eq!(outcome.items.len(), 10);
 }
