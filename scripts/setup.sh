@@ -33,6 +33,7 @@ elif [ -z "${ROCKSDB_LIB_DIR:-}" ] && [ "${DRIFTLINE_ROCKSDB:-}" != source ] && 
   need maven have mvn # only saves time (RocksDB), so nobody is asked for a password for it
 fi
 [ "${1:-}" != test ] || need kcat have kcat
+[ "${1:-}" != test ] || need "postgresql openssl" "$ROOT/scripts/postgres.sh" can-start
 
 if [ ${#missing[@]} -gt 0 ]; then
   list=${missing[*]}

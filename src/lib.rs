@@ -1,5 +1,6 @@
 //! Driftline: an event-driven streaming recommender. See ARCHITECTURE.md for the rooms.
 
+pub mod catalog;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use driftline::catalog::Catalog;
 use driftline::dataset::{ColumnMapping, Dataset, Format, Row, period_of};
 use driftline::event::{Interaction, Request, Source};
 use driftline::feature::{FoldEvent, FoldRules, UserState, session_key};
@@ -21,6 +22,7 @@ const SAMPLE: u64 = 4;
 struct Product {
     users: HashMap<String, Vec<u8>>,
     global: GlobalTables,
+    catalog: Catalog,
     pipeline: Pipeline,
     learnt: u64,
 }
@@ -31,6 +33,7 @@ impl Product {
         Self {
             users: HashMap::new(),
             global: GlobalTables::new(NeighboursConfig::default(), half_lives),
+            catalog: Catalog::default(),
             pipeline: untrained(),
             learnt: 0,
         }
@@ -68,7 +71,10 @@ impl Product {
         let mut request = Request::new("", UserId::new(row.user.as_str()), LIST);
         // The domain repeats: what was clicked may be clicked again.
         request.include_seen = true;
-        let query = Query::new(&request, World { user: &user, global: &self.global });
+        let query = Query::new(
+            &request,
+            World { user: &user, global: &self.global, catalog: &self.catalog },
+        );
         let list = self.pipeline.run(query).items;
         list.iter().position(|i| i.item == row.item.as_str())
     }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each a thin shell over a room.
 
+mod catalog;
 mod cluster;
 mod config;
 mod deadletters;
@@ -36,6 +37,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
   driftline worker                            fold events, answer requests
   driftline recommend --user alice            ask once
   driftline simulate --for 60s                a world of users that watch and click
+  driftline catalog import items.csv          what is there to recommend, and to whom
   driftline doctor                            what is wrong, and what to do
 
 Every config key can be given as --set section.key=value or DRIFTLINE_SECTION__KEY=value.",
@@ -68,6 +70,8 @@ enum Command {
     Worker(worker::Args),
     /// Make the topics as topics/*.yaml describe them
     Topics(topics::Args),
+    /// Publish what the platform says about its items
+    Catalog(catalog::Args),
     /// Ask for recommendations once
     Recommend(recommend::Args),
     /// Send a public data set as events
@@ -120,6 +124,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Worker(args) => worker::run(&args, config),
         Command::Topics(args) => topics::run(&args, &config),
+        Command::Catalog(args) => catalog::run(&args, &config),
         Command::Recommend(args) => recommend::run(&args, &config),
         Command::Replay(args) => replay::run(&args, &config),
         Command::Simulate(args) => simulate::run(&args, &config),

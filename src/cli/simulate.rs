@@ -1,5 +1,6 @@
 //! `driftline simulate`: the seeded world of [`crate::simulation`] over a real Kafka.
 
+mod catalog;
 mod driver;
 mod lists;
 mod settings;
@@ -111,7 +112,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     let settings = settings(args)?;
     let (_, topics) = cluster::connect(config)?;
     let names = &config.topics;
-    let mut needed = vec![names.watch_events(), names.click_events()];
+    let mut needed = vec![names.watch_events(), names.click_events(), names.item_catalog()];
     if args.policy == Policy::Served {
         needed.extend([names.requests(), names.replies()]);
     }

@@ -168,8 +168,11 @@ fn set(
         Some((table, name)) => (table, name, None),
         None => {
             let (section, name) =
-                key.split_once('.').ok_or_else(|| unknown(key.to_owned(), origin))?;
-            let sample = known.get(section).and_then(|s| s.get(name));
+                key.rsplit_once('.').ok_or_else(|| unknown(key.to_owned(), origin))?;
+            let mut parts = section.split('.');
+            let first = parts.next().and_then(|part| known.get(part));
+            let sample = parts.fold(first, |table, part| table.and_then(|t| t.get(part)));
+            let sample = sample.and_then(|table| table.get(name)).filter(|found| !found.is_table());
             (section, name, Some(sample.ok_or_else(|| unknown(key.to_owned(), origin))?))
         }
     };
@@ -181,6 +184,9 @@ fn set(
         Some(Value::Array(_)) => Value::Array(
             text.split(',').filter(|p| !p.is_empty()).map(|p| p.trim().into()).collect(),
         ),
+        Some(Value::Boolean(_)) => {
+            Value::Boolean(text.parse().map_err(|_| bad(format!("{text:?}: use true or false")))?)
+        }
         Some(Value::Integer(_)) => {
             Value::Integer(text.parse().map_err(|_| bad(format!("{text:?} is no whole number")))?)
         }

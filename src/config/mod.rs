@@ -3,6 +3,7 @@
 //! Unknown keys are refused with the nearest known one. Secrets are masked wherever a
 //! configuration is shown.
 
+mod catalog;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
 pub use load::{ConfigError, Sources, load};
 
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
@@ -37,6 +39,8 @@ pub struct Config {
     pub serving: ServingConfig,
     /// Tables that every worker holds whole.
     pub global: GlobalConfig,
+    /// What the platform says about items.
+    pub catalog: CatalogConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -134,6 +138,11 @@ impl TopicsConfig {
     /// What shards tell all workers.
     pub fn interactions(&self) -> String {
         self.named("interactions")
+    }
+
+    /// What the platform says about items.
+    pub fn item_catalog(&self) -> String {
+        self.named("item-catalog")
     }
 
     /// What was refused.
@@ -337,6 +346,7 @@ impl Config {
                 )));
             }
         }
+        self.catalog.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }

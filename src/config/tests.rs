@@ -75,7 +75,13 @@ fn texts_become_the_types_of_their_keys() {
         .flag("kafka.group_protocol=classic")
         .flag("log.format=json")
         .flag("http.listen=")
+        .flag("catalog.required=true")
+        .flag("catalog.sync.full_every_minutes=5")
+        .env("DRIFTLINE_CATALOG__SYNC__TLS", "verify")
         .load();
+    assert!(config.catalog.required);
+    assert_eq!(config.catalog.sync.full_every_minutes, 5);
+    assert_eq!(config.catalog.sync.tls, SyncTls::Verify);
     assert_eq!(config.serving.reply_topics, ["a", "b-*"]);
     assert!((config.global.trending_half_life_hours - 12.0).abs() < 1e-9);
     assert_eq!(config.global.trending_half_life_hours_by_surface["search"], 6.0);
@@ -152,6 +158,13 @@ fn values_that_cannot_work_are_refused_by_their_key() {
         "global.warm_records=-1",
         "global.trending_half_life_hours=0",
         "global.trending_half_life_hours=NaN",
+        "catalog.required=perhaps",
+        "catalog.sync.tls=maybe",
+        "catalog.sync.query= ",
+        "catalog.sync.full_every_minutes=0",
+        "catalog.sync.prune_limit_percent=101",
+        "catalog.sync.prune=2",
+        "catalog.sync=2",
         "kafka.bootstrap=",
     ];
     for case in cases {
@@ -177,6 +190,7 @@ fn secrets_are_shown_nowhere() {
     let secret = |key: &str| format!("{key}={SECRET}");
     let config = given()
         .flag(&secret("kafka.sasl_password"))
+        .flag(&secret("catalog.sync.url"))
         .flag(&secret("kafka.properties.sasl.password"))
         .flag(&secret("kafka.properties.ssl.key.password"))
         .flag(&secret("kafka.properties.ssl.key.pem"))
@@ -217,6 +231,7 @@ fn the_topics_of_an_installation_share_its_prefix() {
         topics.replies(),
         topics.interactions(),
         topics.dead_letters(),
+        topics.item_catalog(),
     ];
     assert!(all.iter().all(|t| t.starts_with("staging-")), "{all:?}");
     let files = crate::kafka::load_topic_files(None, "staging-").unwrap();

@@ -2,6 +2,8 @@
 //! id, a time, a length, a yes or no, or what was expected instead. Never rounds an id or wraps
 //! a number.
 
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+
 use crate::time::{DAY_MS, EventTime, SECOND_MS};
 
 use super::columns::TimeUnit;
@@ -32,6 +34,7 @@ pub(super) type Expected = &'static str;
 
 const ID: Expected = "an id: text or a whole number";
 const LENGTH: Expected = "a length of time in milliseconds, 0 or more";
+const MOMENT: Expected = "a time as a number, or as in 2024-05-17 or 2024-05-17T09:30:00Z";
 const FLAG: Expected = "0 or 1, or true or false";
 
 impl<'a> Cell<'a> {
@@ -95,6 +98,30 @@ impl<'a> Cell<'a> {
         if millis.abs() <= limit { Ok(EventTime::from_millis(millis)) } else { Err(expected) }
     }
 
+    /// A point in time: a number as [`Cell::time`] reads it, or a date or time of ISO 8601. What
+    /// names no offset is UTC, a date its beginning.
+    pub(super) fn moment(&self, unit: TimeUnit) -> Result<EventTime, Expected> {
+        let written = match *self {
+            Cell::Text(text) => std::str::from_utf8(text).ok().and_then(iso_8601),
+            _ => None,
+        };
+        match written {
+            Some(at) => Ok(at),
+            None => self.time(unit).map_err(|_| MOMENT),
+        }
+    }
+
+    /// Any value as text, but for what is missing or not UTF-8.
+    pub(super) fn text(&self) -> Option<String> {
+        match *self {
+            Cell::Missing | Cell::Nanos(_) => None,
+            Cell::Text(text) => std::str::from_utf8(text).ok().map(str::to_owned),
+            Cell::Bool(value) => Some(value.to_string()),
+            Cell::Float(value) if value.fract() != 0.0 => Some(value.to_string()),
+            Cell::Integer(_) | Cell::Float(_) => self.id().ok(),
+        }
+    }
+
     /// A length of time in whole milliseconds; fractions are rounded.
     pub(super) fn length(&self) -> Result<u64, Expected> {
         match self.number() {
@@ -140,6 +167,20 @@ impl<'a> Cell<'a> {
             number => Some(number),
         }
     }
+}
+
+fn iso_8601(text: &str) -> Option<EventTime> {
+    let text = text.trim();
+    let naive = || {
+        let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f");
+        time.or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f")).ok()
+    };
+    let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+    let millis = match DateTime::parse_from_rfc3339(text) {
+        Ok(time) => time.timestamp_millis(),
+        Err(_) => naive().or_else(date)?.and_utc().timestamp_millis(),
+    };
+    Some(EventTime::from_millis(millis))
 }
 
 enum Number {

@@ -17,13 +17,19 @@ pub(super) struct Lines {
     reader: BufReader<File>,
     line: Vec<u8>,
     number: u64,
+    limit: usize,
 }
 
 impl Lines {
     pub(super) fn open(file: &Path) -> Result<Self, DatasetError> {
+        Self::open_with(file, LINE_LIMIT)
+    }
+
+    /// The same for a format whose lines may be longer.
+    pub(super) fn open_with(file: &Path, limit: usize) -> Result<Self, DatasetError> {
         let opened = File::open(file).map_err(|source| DatasetError::io(file, source))?;
         let reader = BufReader::with_capacity(64 * 1024, opened);
-        Ok(Self { file: file.to_owned(), reader, line: Vec::new(), number: 0 })
+        Ok(Self { file: file.to_owned(), reader, line: Vec::new(), number: 0, limit })
     }
 
     /// Steps to the next line that is not blank; false at the end. Blank lines count.
@@ -31,16 +37,16 @@ impl Lines {
         loop {
             self.line.clear();
             self.number += 1;
-            let mut limited = (&mut self.reader).take(LINE_LIMIT as u64 + 1);
+            let mut limited = (&mut self.reader).take(self.limit as u64 + 1);
             let read = limited
                 .read_until(b'\n', &mut self.line)
                 .map_err(|source| DatasetError::io(&self.file, source))?;
             if read == 0 {
                 return Ok(false);
             }
-            if read > LINE_LIMIT {
+            if read > self.limit {
                 let (file, row) = (self.file.clone(), self.number);
-                return Err(DatasetError::RowTooLong { file, row, limit: LINE_LIMIT });
+                return Err(DatasetError::RowTooLong { file, row, limit: self.limit });
             }
             if !self.line.trim_ascii().is_empty() {
                 return Ok(true);

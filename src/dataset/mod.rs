@@ -12,6 +12,9 @@
 //! | `sessions` | lines of `session item` | click |
 //! | `columns` | any CSV or Parquet, columns named by the caller | click or watch |
 //!
+//! And the items of a platform's own: [`Items`] of a CSV, Parquet or JSON lines file, and of a
+//! [`Database`].
+//!
 //! It must never skip a row in silence, put a value in place of a missing one, or hold a file in
 //! memory. The exceptions to the last hold compact rows and say how many bytes each: MovieLens,
 //! which is stored in no order, and [`Dataset::by_time`].
@@ -19,11 +22,13 @@
 mod cell;
 mod columns;
 mod error;
+mod items;
 mod kuairand;
 mod lines;
 mod movielens;
 mod order;
 mod parquet_rows;
+mod postgres;
 mod sessions;
 mod table;
 
@@ -41,7 +46,9 @@ use crate::time::EventTime;
 
 pub use columns::{ColumnMapping, EventKind, TimeUnit};
 pub use error::DatasetError;
+pub use items::{ITEM_FIELDS, ItemColumns, ItemFormat, ItemRow, Items, RefusedRow};
 pub use movielens::FILM_MS;
+pub use postgres::{Database, DatabaseError, DatabasePass, DatabaseTls};
 pub use sessions::{PERIOD_MS, SESSIONS_EPOCH, period_of};
 
 /// How a data set is stored.

@@ -110,6 +110,12 @@ impl ParquetTable {
         })
     }
 
+    /// The names of all its columns; of a nested one those of its leaves.
+    pub(super) fn names(&self) -> Vec<String> {
+        let leaves = self.reader.metadata().file_metadata().schema_descr().columns();
+        leaves.iter().map(|leaf| leaf.path().string()).collect()
+    }
+
     pub(super) fn file(&self) -> &Path {
         &self.file
     }

@@ -16,7 +16,7 @@ use super::parquet_rows::ParquetTable;
 /// limit that would be read into memory whole.
 const ROW_LIMIT: usize = 1 << 20;
 /// What a Parquet file begins with.
-const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
+pub(super) const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
 
 /// Files of the same columns, read one after the other.
 pub(super) struct Tables {
@@ -31,7 +31,7 @@ pub(super) struct Tables {
 }
 
 enum Table {
-    Csv(CsvTable),
+    Csv(Box<CsvTable>),
     Parquet(Box<ParquetTable>),
 }
 
@@ -110,6 +110,14 @@ impl Tables {
     }
 }
 
+/// The names of a file's columns.
+pub(super) fn columns_of(file: &Path, delimiter: Option<u8>) -> Result<Vec<String>, DatasetError> {
+    match Table::open(file, &[], delimiter)? {
+        Table::Csv(table) => Ok(table.names),
+        Table::Parquet(table) => Ok(table.names()),
+    }
+}
+
 impl Table {
     fn open(file: &Path, wanted: &[String], delimiter: Option<u8>) -> Result<Self, DatasetError> {
         let mut magic = Vec::new();
@@ -119,7 +127,7 @@ impl Table {
         if magic == PARQUET_MAGIC {
             Ok(Table::Parquet(Box::new(ParquetTable::open(file, wanted)?)))
         } else {
-            Ok(Table::Csv(CsvTable::open(file, wanted, delimiter)?))
+            Ok(Table::Csv(Box::new(CsvTable::open(file, wanted, delimiter)?)))
         }
     }
 
@@ -150,6 +158,7 @@ struct CsvTable {
     file: PathBuf,
     reader: csv::Reader<Metered>,
     record: ByteRecord,
+    names: Vec<String>,
     slots: Vec<usize>,
     row: u64,
 }
@@ -174,7 +183,8 @@ impl CsvTable {
                 found.ok_or_else(|| DatasetError::unknown_column(file, column, names.clone()))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { file: file.to_owned(), reader, record: ByteRecord::new(), slots, row: 0 })
+        let record = ByteRecord::new();
+        Ok(Self { file: file.to_owned(), reader, record, names, slots, row: 0 })
     }
 
     fn advance(&mut self) -> Result<bool, DatasetError> {

@@ -1,9 +1,10 @@
 //! Bytes ⇄ domain events, Avro both ways; bad bytes become a typed [`Rejection`].
 //!
-//! Enters: the value of a Kafka record. Leaves: a [`UserEvent`], a [`Request`], a [`Reply`] or
-//! an [`Interaction`]. Never touches Kafka, never looks at a clock: what is too far in the
+//! Enters: the value of a Kafka record. Leaves: a [`UserEvent`], a [`Request`], a [`Reply`],
+//! an [`Interaction`] or a [`CatalogItem`]. Never touches Kafka, never looks at a clock: what is too far in the
 //! future is judged against the record's own append time.
 
+mod catalog_item;
 mod codec;
 mod datum;
 mod interaction;
@@ -13,6 +14,7 @@ pub mod schema;
 mod tests;
 mod user_event;
 
+pub use catalog_item::{CatalogItem, CatalogRecord, item_of_key};
 pub use codec::{Encoding, MAX_RECORD_BYTES};
 pub use interaction::{Interaction, Interactions};
 pub use request::{

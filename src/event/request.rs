@@ -2,15 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog_item::{days, languages, names, time};
 use super::codec::{self, Encoding};
 use super::user_event::{Device, optional_id, required_id};
 use super::{Rejection, schema};
 use crate::ids::{ItemId, Surface, UserId};
+use crate::time::EventTime;
 
 /// Most items in one list. A page shows tens; a larger list is a batch job's, which asks again.
 pub const MAX_COUNT: usize = 500;
 /// Most excluded ids in one request: what one client can have on its screen and more.
 const MAX_EXCLUDE: usize = 1000;
+/// Most creators or categories wanted or left out: each costs a comparison for every candidate.
+const MAX_NAMES: usize = 1000;
 
 /// A valid request for a ranked list.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +35,22 @@ pub struct Request {
     pub include_seen: bool,
     /// Makes the answer reproducible.
     pub seed: Option<i64>,
-    /// Device context.
+    /// Device context; its country decides what is available.
     pub device: Option<Device<'static>>,
+    /// The time for which the list is wanted; the record's own where it names none.
+    pub at: Option<EventTime>,
+    /// Items known to be in other languages are left out; BCP 47 in lower case, empty for all.
+    pub languages: Vec<String>,
+    /// Items published longer ago, or nobody knows when, are left out.
+    pub max_age_days: Option<u32>,
+    /// Items of these creators are left out.
+    pub blocked_creators: Vec<String>,
+    /// Items of any of these categories are left out.
+    pub blocked_categories: Vec<String>,
+    /// Only items of these creators, where there are any.
+    pub creators: Vec<String>,
+    /// Only items of at least one of these categories, where there are any.
+    pub categories: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +65,13 @@ pub(super) struct RequestWire {
     include_seen: bool,
     seed: Option<i64>,
     device: Option<Device<'static>>,
+    event_time: Option<i64>,
+    languages: Vec<String>,
+    max_age_days: Option<i32>,
+    blocked_creators: Vec<String>,
+    blocked_categories: Vec<String>,
+    creators: Vec<String>,
+    categories: Vec<String>,
 }
 
 impl Default for RequestWire {
@@ -61,6 +86,13 @@ impl Default for RequestWire {
             include_seen: false,
             seed: None,
             device: None,
+            event_time: None,
+            languages: Vec::new(),
+            max_age_days: None,
+            blocked_creators: Vec::new(),
+            blocked_categories: Vec::new(),
+            creators: Vec::new(),
+            categories: Vec::new(),
         }
     }
 }
@@ -78,6 +110,13 @@ impl Request {
             include_seen: false,
             seed: None,
             device: None,
+            at: None,
+            languages: Vec::new(),
+            max_age_days: None,
+            blocked_creators: Vec::new(),
+            blocked_categories: Vec::new(),
+            creators: Vec::new(),
+            categories: Vec::new(),
         }
     }
 }
@@ -116,6 +155,10 @@ fn validate(wire: RequestWire) -> Result<Request, Rejection> {
     for item in &wire.exclude {
         required_id("exclude", item)?;
     }
+    names("blocked_creators", &wire.blocked_creators, MAX_NAMES)?;
+    names("blocked_categories", &wire.blocked_categories, MAX_NAMES)?;
+    names("creators", &wire.creators, MAX_NAMES)?;
+    names("categories", &wire.categories, MAX_NAMES)?;
     Ok(Request {
         request_id: wire.request_id,
         user: UserId::new(wire.user),
@@ -126,6 +169,13 @@ fn validate(wire: RequestWire) -> Result<Request, Rejection> {
         include_seen: wire.include_seen,
         seed: wire.seed,
         device: wire.device,
+        at: time("event_time", wire.event_time)?,
+        languages: languages("languages", wire.languages)?,
+        max_age_days: days("max_age_days", wire.max_age_days)?,
+        blocked_creators: wire.blocked_creators,
+        blocked_categories: wire.blocked_categories,
+        creators: wire.creators,
+        categories: wire.categories,
     })
 }
 
@@ -144,6 +194,13 @@ pub fn encode_request(request: &Request, encoding: Encoding) -> Result<Vec<u8>, 
         include_seen: request.include_seen,
         seed: request.seed,
         device: request.device.clone(),
+        event_time: request.at.map(EventTime::millis),
+        languages: request.languages.clone(),
+        max_age_days: request.max_age_days.map(|days| i32::try_from(days).unwrap_or(i32::MAX)),
+        blocked_creators: request.blocked_creators.clone(),
+        blocked_categories: request.blocked_categories.clone(),
+        creators: request.creators.clone(),
+        categories: request.categories.clone(),
     };
     codec::encode(&schema::REQUEST, &wire, encoding)
 }

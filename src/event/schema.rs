@@ -28,8 +28,10 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("watch-event", 1),
     schema!("click-event", 1),
     schema!("recommendation-request", 1),
+    schema!("recommendation-request", 2),
     schema!("recommendation-reply", 1),
     schema!("interactions", 1),
+    schema!("catalog-item", 1),
 ];
 
 /// A schema ready to decode with, and how it is told apart on the wire.
@@ -104,4 +106,6 @@ subjects! {
     REPLY = "recommendation-reply";
     /// What a user shard tells all workers.
     INTERACTIONS = "interactions";
+    /// What the platform says about an item.
+    CATALOG_ITEM = "catalog-item";
 }

@@ -1,3 +1,4 @@
+mod catalog_item;
 mod evolution;
 
 use std::borrow::Cow;
@@ -26,6 +27,10 @@ fn id() -> impl Strategy<Value = String> {
 
 fn optional() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), id()]
+}
+
+fn language() -> impl Strategy<Value = String> {
+    "[a-z]{2,3}(-[a-z0-9]{1,8}){0,2}"
 }
 
 fn device() -> impl Strategy<Value = Option<Device<'static>>> {
@@ -73,22 +78,55 @@ fn event() -> impl Strategy<Value = UserEvent<'static>> {
     })
 }
 
+fn wishes() -> impl Strategy<Value = Request> {
+    let at = proptest::option::of((EARLIEST..APPENDED).prop_map(EventTime::from_millis));
+    let days = proptest::option::of(prop_oneof![Just(0), Just(i32::MAX as u32), 1..400u32]);
+    let names = || vec(id(), 0..3);
+    (at, vec(language(), 0..3), days, names(), names(), names(), names()).prop_map(
+        |(
+            at,
+            languages,
+            max_age_days,
+            blocked_creators,
+            blocked_categories,
+            creators,
+            categories,
+        )| {
+            Request {
+                at,
+                languages,
+                max_age_days,
+                blocked_creators,
+                blocked_categories,
+                creators,
+                categories,
+                ..Request::new("", UserId::from("user"), 1)
+            }
+        },
+    )
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let seed = proptest::option::of(any::<i64>());
     let context = proptest::option::of(id());
     let exclude = vec(id(), 0..6);
-    (optional(), id(), 1..=MAX_COUNT, optional(), context, exclude, any::<bool>(), seed, device())
-        .prop_map(|(request_id, user, count, surface, context, exclude, seen, seed, device)| {
+    let names = (optional(), id(), 1..=MAX_COUNT, optional());
+    (names, context, exclude, any::<bool>(), seed, device(), wishes()).prop_map(
+        |((request_id, user, count, surface), context, exclude, seen, seed, device, wishes)| {
             Request {
+                request_id,
+                user: UserId::new(user),
+                count,
                 surface: Surface::new(surface),
                 context_item: context.map(ItemId::new),
                 exclude: exclude.into_iter().map(ItemId::new).collect(),
                 include_seen: seen,
                 seed,
                 device,
-                ..Request::new(request_id, UserId::new(user), count)
+                ..wishes
             }
-        })
+        },
+    )
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -140,6 +178,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = decode_request(bytes);
     let _ = decode_reply(bytes);
     let _ = Interactions::decode(bytes);
+    let _ = CatalogItem::decode(Some(b"item"), bytes);
 }
 
 fn damaged(mut bytes: Vec<u8>, damage: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {

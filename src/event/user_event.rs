@@ -99,7 +99,7 @@ pub struct ValidityRules {
 
 /// No video platform's event is older: 1 January 1990. Catches seconds sent as milliseconds
 /// (which land in January 1970) and zero.
-const EARLIEST: EventTime = EventTime::from_millis(631_152_000_000);
+pub(super) const EARLIEST: EventTime = EventTime::from_millis(631_152_000_000);
 
 /// No single watch is longer; catches microseconds sent as milliseconds.
 const MAX_WATCH_MS: i64 = 30 * DAY_MS;
@@ -384,7 +384,7 @@ pub(super) fn optional_id(field: &str, id: &str) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn milliseconds(field: &str, ms: i64) -> Result<u64, Rejection> {
+pub(super) fn milliseconds(field: &str, ms: i64) -> Result<u64, Rejection> {
     if ms > MAX_WATCH_MS {
         return Err(Rejection::invalid(
             "AbsurdTime",

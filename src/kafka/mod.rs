@@ -11,6 +11,7 @@ mod producer;
 mod reader;
 mod record;
 mod topology;
+mod whole;
 
 pub use admin::{Admin, TopicMetadata};
 pub use client::{ClientSettings, KafkaError};
@@ -20,6 +21,7 @@ pub use producer::{Delivery, Outgoing, Producer, ProducerKind, Tracker};
 pub use reader::{Position, Reader};
 pub use record::{Headers, Record, TopicPartition};
 pub use topology::{Change, Plan, TopicFile, load_topic_files, plan};
+pub use whole::WholeTopic;
 
 /// Header names that are not ours to choose.
 pub mod headers {

@@ -76,6 +76,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("recommendation-requests.yaml", include_str!("../../topics/recommendation-requests.yaml")),
     ("recommendation-replies.yaml", include_str!("../../topics/recommendation-replies.yaml")),
     ("interactions.yaml", include_str!("../../topics/interactions.yaml")),
+    ("item-catalog.yaml", include_str!("../../topics/item-catalog.yaml")),
     ("dead-letters.yaml", include_str!("../../topics/dead-letters.yaml")),
 ];
 

@@ -1,7 +1,7 @@
 //! Request → ranked list. Sources, hydrators, filters, a scorer, a selector and side effects are
 //! small components; [`Pipeline`] owns the loop and the telemetry.
 //!
-//! Enters: a request, the user's state, the global tables. Leaves: an [`Outcome`]. Never writes
+//! Enters: a request, the user's state, the global tables, the catalog. Leaves: an [`Outcome`]. Never writes
 //! state. The same request over the same state with the same seed gives the same list.
 
 mod filters;
@@ -30,6 +30,12 @@ pub fn untrained() -> Pipeline {
         .source(sources::Unfinished)
         .filter(filters::Excluded)
         .filter(filters::Seen)
+        .filter(filters::Listed)
+        .filter(filters::Available)
+        .filter(filters::Language)
+        .filter(filters::Age)
+        .filter(filters::Creators)
+        .filter(filters::Categories)
         .scorer(scorers::Blend)
         .selector(selectors::Top)
         .side_effect(side_effects::CountServed)

@@ -175,8 +175,7 @@ impl Pipeline {
     /// Answers one query: the whole of serving, in order.
     pub fn run(&self, mut query: Query<'_>) -> Outcome {
         self.hydrate(&mut query);
-        let mut candidates = self.gather(&mut query);
-        self.filter_out(&query, &mut candidates);
+        let mut candidates = self.find(&mut query);
         self.score(&query, &mut candidates);
         let list = self.select(&query, candidates);
         self.take_effect(&query, &list);
@@ -189,7 +188,22 @@ impl Pipeline {
         }
     }
 
-    fn gather(&self, query: &mut Query<'_>) -> Vec<Candidate> {
+    /// The candidates that may be in the list. Where filters leave too few and a source has more,
+    /// it is asked once more: what the catalog keeps out may be most of what is trending.
+    fn find(&self, query: &mut Query<'_>) -> Vec<Candidate> {
+        let (mut candidates, has_more) = self.gather(query);
+        self.filter_out(query, &mut candidates);
+        if has_more && candidates.len() < query.request.count {
+            query.widen();
+            candidates = self.gather(query).0;
+            self.filter_out(query, &mut candidates);
+        }
+        candidates
+    }
+
+    /// What the sources put forward, and whether one of them stopped because it had enough.
+    fn gather(&self, query: &mut Query<'_>) -> (Vec<Candidate>, bool) {
+        let mut has_more = false;
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut places: HashMap<u64, usize, Hashed> = HashMap::default();
         for source in &self.sources {
@@ -202,6 +216,7 @@ impl Pipeline {
                 }
             };
             source.items.increment(proposals.len() as u64);
+            has_more |= proposals.len() >= query.proposals();
             for (rank, proposal) in proposals.into_iter().enumerate() {
                 let hash = stable_hash(proposal.item.as_bytes());
                 let place = *places.entry(hash).or_insert_with(|| {
@@ -218,7 +233,7 @@ impl Pipeline {
                 });
             }
         }
-        candidates
+        (candidates, has_more)
     }
 
     fn filter_out(&self, query: &Query<'_>, candidates: &mut Vec<Candidate>) {

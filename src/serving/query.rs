@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::catalog::{Catalog, Listing, Standing};
 use crate::event::{Degradation, Reason, Request, Source};
 use crate::feature::UserState;
 use crate::global::GlobalTables;
@@ -15,6 +16,8 @@ pub struct World<'a> {
     pub user: &'a UserState<'a>,
     /// Tables over all users.
     pub global: &'a GlobalTables,
+    /// What the platform says about items.
+    pub catalog: &'a Catalog,
 }
 
 /// A request on its way through the pipeline.
@@ -25,17 +28,27 @@ pub struct Query<'a> {
     pub world: World<'a>,
     /// Decides what the state leaves open: the order of equals.
     pub seed: u64,
+    /// The time for which the list is wanted: the request's; where it names none, the newest
+    /// event time that the tables have learnt.
+    pub at: EventTime,
+    /// ISO 3166-1 alpha-2 in upper case; empty where not known.
+    pub country: String,
     /// The user's history, oldest first. Filled by a hydrator.
     pub history: Vec<HistoryItem<'a>>,
     /// Hashes of the items of the history. Filled by a hydrator.
     pub known: HashSet<u64>,
     /// What could not contribute.
     pub degraded: Vec<Degradation>,
+    /// Items that a source puts forward beyond those known to be needed.
+    spare: usize,
 }
 
 /// Candidates that a source puts forward beyond what filters can take: for those that other
 /// requests of the same user exclude.
 const SPARE: usize = 30;
+/// The same where too few were left: all of a trending list. Half a millisecond more, which only
+/// lists pay for that would be short otherwise.
+const SPARE_WHERE_SHORT: usize = 1_000;
 
 /// One event of the user's history.
 #[derive(Clone, Copy, Debug)]
@@ -61,19 +74,30 @@ impl<'a> Query<'a> {
             Some(seed) => seed as u64,
             None => stable_hash(request.request_id.as_bytes()),
         };
+        let country = request.device.as_ref().map(|device| device.country.to_ascii_uppercase());
         Self {
             request,
-            world,
             seed,
+            at: request.at.unwrap_or(world.global.watermark()),
+            country: country.unwrap_or_default(),
+            world,
             history: Vec::new(),
             known: HashSet::new(),
             degraded: Vec::new(),
+            spare: SPARE,
         }
+    }
+
+    /// Lets sources put more forward, where filters have left too few.
+    pub(super) fn widen(&mut self) {
+        self.spare = SPARE_WHERE_SHORT;
+        // Sources say again what they lack.
+        self.degraded.retain(|d| SourceKind::ALL.iter().all(|source| source.name() != d.part));
     }
 
     /// How many items a source puts forward: enough for a full list, whatever the filters take.
     pub fn proposals(&self) -> usize {
-        self.request.count + self.known.len() + self.request.exclude.len() + SPARE
+        self.request.count + self.known.len() + self.request.exclude.len() + self.spare
     }
 
     /// Says that a part could not contribute.
@@ -94,6 +118,9 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    const ALL: [SourceKind; 3] =
+        [SourceKind::Neighbours, SourceKind::Trending, SourceKind::Unfinished];
+
     /// As replies and metrics name it.
     pub fn name(self) -> &'static str {
         match self {
@@ -165,6 +192,19 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// What the catalog says about it.
+    pub fn standing<'a>(&self, query: &Query<'a>) -> Standing<'a> {
+        query.world.catalog.find(self.hash)
+    }
+
+    /// Its record in the catalog, where it has one.
+    pub fn listing<'a>(&self, query: &Query<'a>) -> Option<Listing<'a>> {
+        match self.standing(query) {
+            Standing::Listed(listing) => Some(listing),
+            Standing::Delisted | Standing::Unknown => None,
+        }
+    }
+
     /// Whether a source put it forward.
     pub fn is_from(&self, source: SourceKind) -> bool {
         self.contributions.iter().any(|c| c.source == source)

@@ -1,9 +1,12 @@
+mod catalog;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::event::{Interaction, RecommendedItem, Request, Source};
 use crate::feature::{FoldEvent, FoldRules, UserState};
 use crate::global::{GlobalTables, HalfLives, NeighboursConfig, Scratch};
@@ -100,7 +103,7 @@ fn operand(events: &[Own]) -> Vec<u8> {
 }
 
 fn answer(request: &Request, user: &UserState<'_>, global: &GlobalTables) -> Outcome {
-    untrained().run(Query::new(request, World { user, global }))
+    untrained().run(Query::new(request, World { user, global, catalog: &Catalog::default() }))
 }
 
 /// Every item ever watched or clicked, whether the history still holds it or not.

@@ -50,4 +50,12 @@ metrics_table! {
         "Memory of the global tables.";
     describe_counter INTERACTIONS_READ = "driftline_interactions_read_total", Count,
         "Interactions read into the global tables, by outcome: new or replayed.";
+    describe_counter CATALOG_RECORDS = "driftline_catalog_records_total", Count,
+        "Records of the catalog read, by outcome: listed, delisted or refused.";
+    describe_gauge CATALOG_ITEMS = "driftline_catalog_items", Count,
+        "Items listed in the catalog.";
+    describe_gauge CATALOG_DELISTED = "driftline_catalog_delisted_items", Count,
+        "Items known to be delisted.";
+    describe_gauge CATALOG_BYTES = "driftline_catalog_bytes", Bytes,
+        "Memory of the catalog.";
 }

@@ -1,9 +1,11 @@
 //! The worker role: wires Kafka, the fold, the stores and serving together.
 //!
-//! Three kinds of threads: ingest (consumes and folds events, member of the group), requests
-//! (reads the requests of owned shards, a pool answers them), and the global feed (reads
-//! `interactions` into the global tables). They meet in [`Shards`] and in the tables.
+//! Four kinds of threads: ingest (consumes and folds events, member of the group), requests
+//! (reads the requests of owned shards, a pool answers them), the global feed (reads
+//! `interactions` into the global tables) and the catalog feed (reads `item-catalog` into the
+//! catalog). They meet in [`Shards`] and in the tables.
 
+mod catalog_feed;
 mod commit;
 mod dead_letter;
 mod global_feed;
@@ -17,6 +19,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
 use crate::kafka::{Admin, KafkaError, TopicMetadata};
@@ -54,6 +57,7 @@ pub struct Worker {
     shards: Arc<Shards>,
     global: Arc<RwLock<GlobalTables>>,
     feed: Arc<global_feed::FeedState>,
+    catalog: Arc<catalog_feed::SharedCatalog>,
     threads: Vec<JoinHandle<()>>,
     shutdown_limit: Duration,
 }
@@ -67,6 +71,7 @@ struct Context {
     interaction_partitions: i32,
     shards: Arc<Shards>,
     global: Arc<RwLock<GlobalTables>>,
+    catalog: Arc<catalog_feed::SharedCatalog>,
     stop: Stop,
 }
 
@@ -93,6 +98,7 @@ impl Worker {
         let neighbours =
             NeighboursConfig { max_sessions: config.global.sessions, ..Default::default() };
         let global = Arc::new(RwLock::new(GlobalTables::new(neighbours, half_lives)));
+        let catalog = Arc::new(catalog_feed::SharedCatalog::new(config.catalog.required));
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
         let context = Context {
             shards: Arc::new(Shards::default()),
@@ -101,6 +107,7 @@ impl Worker {
             partitions,
             interaction_partitions,
             global: Arc::clone(&global),
+            catalog: Arc::clone(&catalog),
             stop: Stop::default(),
         };
         let mut worker = Self {
@@ -108,6 +115,7 @@ impl Worker {
             shards: Arc::clone(&context.shards),
             global,
             feed: Arc::default(),
+            catalog,
             threads: Vec::new(),
             shutdown_limit,
         };
@@ -121,6 +129,7 @@ impl Worker {
     fn start_threads(&mut self, context: &Context) -> Result<(), WorkerError> {
         let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
         self.threads.push(global_feed::start(context.clone(), Arc::clone(&self.feed))?);
+        self.threads.push(catalog_feed::start(context.clone())?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;
         self.threads.extend(threads);
         for number in 0..context.config.worker.ingest_threads {
@@ -132,16 +141,17 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether it can take traffic: global tables warmed, shards restored to where the log ended
+    /// Whether it can take traffic: global tables warmed, catalog read to its end, shards restored to where the log ended
     /// when they were assigned.
     pub fn health(&self) -> HealthReport {
-        health(&self.shards, &self.feed)
+        health(&self.shards, &self.feed, &self.catalog)
     }
 
     /// The same, to be asked by whoever outlives this borrow.
     pub fn health_source(&self) -> crate::telemetry::HealthSource {
         let (shards, feed) = (Arc::clone(&self.shards), Arc::clone(&self.feed));
-        Arc::new(move || health(&shards, &feed))
+        let catalog = Arc::clone(&self.catalog);
+        Arc::new(move || health(&shards, &feed, &catalog))
     }
 
     /// The shards that this worker owns.
@@ -152,6 +162,11 @@ impl Worker {
     /// The tables over all users.
     pub fn global(&self) -> &Arc<RwLock<GlobalTables>> {
         &self.global
+    }
+
+    /// The catalog of items.
+    pub fn catalog(&self) -> &RwLock<Catalog> {
+        self.catalog.table()
     }
 
     /// Whether a thread has ended though nobody asked.
@@ -181,10 +196,16 @@ impl Worker {
     }
 }
 
-fn health(shards: &Shards, feed: &global_feed::FeedState) -> HealthReport {
+fn health(
+    shards: &Shards,
+    feed: &global_feed::FeedState,
+    catalog: &catalog_feed::SharedCatalog,
+) -> HealthReport {
     let mut details = Vec::new();
     let warmed = feed.is_warmed();
     details.push(format!("global tables: {}", if warmed { "warmed" } else { "warming" }));
+    let listed = catalog.is_loaded();
+    details.push(format!("catalog: {}", if listed { "read" } else { "being read" }));
     let (owned, restoring) = shards.counts();
     let joined = shards.has_joined();
     if joined {
@@ -192,7 +213,7 @@ fn health(shards: &Shards, feed: &global_feed::FeedState) -> HealthReport {
     } else {
         details.push("shards: waiting for an assignment".into());
     }
-    HealthReport { ready: warmed && joined && restoring == 0, details }
+    HealthReport { ready: warmed && listed && joined && restoring == 0, details }
 }
 
 fn make_folder(path: &PathBuf) -> Result<(), WorkerError> {
@@ -202,7 +223,8 @@ fn make_folder(path: &PathBuf) -> Result<(), WorkerError> {
     })
 }
 
-/// The number of partitions of the user-keyed topics, which must agree, and of `interactions`.
+/// The number of partitions of the user-keyed topics, which must agree, and of `interactions`; and
+/// whether the rest is there.
 fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32), WorkerError> {
     let topics = &config.topics;
     let count = |name: &str| {
@@ -225,5 +247,6 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
         )));
     }
     count(&topics.dead_letters())?;
+    count(&topics.item_catalog())?;
     Ok((counts[0], count(&topics.interactions())?))
 }

@@ -26,7 +26,7 @@ use crate::kafka::{
 use crate::runtime::{self, Urgency};
 use crate::serving;
 use crate::telemetry::names;
-use crate::time::wall_now;
+use crate::time::{EventTime, wall_now};
 
 /// An answer that waits for the fold is made this long before its deadline, in milliseconds, so
 /// that it still arrives in time: about three hops.
@@ -317,6 +317,9 @@ impl Requests {
         };
         if request.request_id.is_empty() {
             request.request_id = format!("{}-{}", record.partition(), record.offset());
+        }
+        if request.at.is_none() && record.timestamp_ms() > 0 {
+            request.at = Some(EventTime::from_millis(record.timestamp_ms()));
         }
         let (id, user) = (request.request_id.as_str(), request.user.as_str());
         if let Err(message) = addressed {

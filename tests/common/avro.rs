@@ -26,6 +26,7 @@ codecs! {
     CLICK = "click-event.v1.avsc";
     REQUEST = "recommendation-request.v1.avsc";
     REPLY = "recommendation-reply.v1.avsc";
+    ITEM = "catalog-item.v1.avsc";
 }
 
 impl Codec {
@@ -79,6 +80,9 @@ fn plain(value: Avro) -> Value {
         Avro::TimestampMillis(ms) => ms.into(),
         Avro::Union(_, inner) => plain(*inner),
         Avro::Array(items) => items.into_iter().map(plain).collect(),
+        Avro::Map(entries) => {
+            Value::Object(entries.into_iter().map(|(k, v)| (k, plain(v))).collect())
+        }
         Avro::Record(fields) => {
             Value::Object(fields.into_iter().map(|(k, v)| (k, plain(v))).collect())
         }

@@ -13,6 +13,7 @@ pub mod installation;
 pub mod kafka;
 pub mod load;
 pub mod oracle;
+pub mod postgres;
 pub mod requests;
 pub mod worker;
 

@@ -47,6 +47,8 @@ impl Driver {
     /// Where the world cannot be made or a client cannot connect.
     pub fn start(config: &Config, settings: Settings, stop: Stop) -> Result<Self, Failure> {
         let world = settings.make_world()?;
+        let catalog = super::catalog::publish(config, &world)?;
+        tracing::info!(added = catalog.added, changed = catalog.changed, "the world's catalog");
         let client = match settings.policy {
             Policy::Served => Some(RequestClient::connect(config)?),
             _ => None,
@@ -273,6 +275,7 @@ impl Run {
             exclude: known.map(|known| known.shown.iter().cloned().collect()).unwrap_or_default(),
             context_item: visit.context.clone(),
             device: Some(device),
+            at: Some(visit.at),
             ..Request::new(request_id(visit), visit.user.clone(), self.settings.count)
         };
         let after = Source::ALL.into_iter().zip(last).filter_map(|(source, last)| {

@@ -61,6 +61,7 @@ fn serde_default(record: &str) -> Value {
         "Reason" => of::<Reason>(),
         "Degradation" => of::<Degradation>(),
         "RequestError" => of::<RequestError>(),
+        "CatalogItem" => of::<CatalogRecord>(),
         "Interactions" => of::<Interactions<'static>>(),
         "Interaction" => of::<Interaction<'static>>(),
         other => panic!("{other} has no wire type in this test"),
@@ -105,6 +106,10 @@ fn filled(schema: &Value, n: i64) -> AvroValue {
                 AvroValue::Record(fields.collect())
             }
             "array" => AvroValue::Array(vec![filled(&complex["items"], n + 1)]),
+            "map" => {
+                let entry = (format!("key-{n}"), filled(&complex["values"], n + 1));
+                AvroValue::Map([entry].into())
+            }
             "enum" => AvroValue::Enum(1, complex["symbols"][1].as_str().unwrap().to_owned()),
             "long" => AvroValue::TimestampMillis(1_650_000_000_000 + n),
             other => filled(&json!(other), n),
@@ -142,6 +147,10 @@ fn canonical(schema: &Value, namespace: &str) -> String {
                 "array" => {
                     let items = canonical(&schema["items"], space);
                     format!(r#"{{"type":"array","items":{items}}}"#)
+                }
+                "map" => {
+                    let values = canonical(&schema["values"], space);
+                    format!(r#"{{"type":"map","values":{values}}}"#)
                 }
                 primitive => format!("\"{primitive}\""),
             }
@@ -192,6 +201,7 @@ fn read_by_us(subject: &Subject, bytes: &[u8]) -> Value {
         "recommendation-request" => of::<request::RequestWire>(subject, bytes),
         "recommendation-reply" => of::<Reply>(subject, bytes),
         "interactions" => of::<Interactions<'_>>(subject, bytes),
+        "catalog-item" => of::<CatalogRecord>(subject, bytes),
         other => panic!("{other} has no wire type in this test"),
     }
 }

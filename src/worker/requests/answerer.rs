@@ -27,7 +27,7 @@ impl Answerer {
     pub(super) fn answer(&self, job: Job) {
         let mut reply = if wall_now() > job.deadline {
             self.error(&job, ErrorKind::Expired, "the deadline had passed when it was read")
-        } else if !self.feed.is_warmed() {
+        } else if !self.feed.is_warmed() || !self.context.catalog.is_loaded() {
             self.error(&job, ErrorKind::NotReady, "the worker is starting; try again")
         } else {
             self.recommend(&job)
@@ -72,7 +72,9 @@ impl Answerer {
             missing.push("the user's shard is being restored: recent events may be missing".into());
         }
         let global = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
-        let mut query = Query::new(&job.request, World { user: &user, global: &global });
+        let catalog = self.context.catalog.read();
+        let world = World { user: &user, global: &global, catalog: &catalog };
+        let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
         if after == After::Missed {
             query.degrade(

@@ -1,0 +1,473 @@
+//! Items of a platform's own export: CSV, Parquet or JSON lines. Enters: a file and the names of
+//! its columns. Leaves: catalog items, and rows that are none with the reason. A bad row costs
+//! only itself. Never guesses: a column that is not named is read only under the name that the
+//! catalog's schema gives it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use super::cell::{Cell, Expected};
+use super::columns::TimeUnit;
+use super::error::{DatasetError, shown};
+use super::lines::Lines;
+use super::table::{PARQUET_MAGIC, Tables, columns_of};
+use crate::event::{CatalogItem, CatalogRecord, MAX_RECORD_BYTES};
+
+/// The fields of an item, in the order of the schema.
+pub const ITEM_FIELDS: [&str; 13] = [
+    "item",
+    "title",
+    "creator",
+    "categories",
+    "tags",
+    "duration_ms",
+    "published",
+    "languages",
+    "available_countries",
+    "available_from",
+    "available_until",
+    "blocked",
+    "attributes",
+];
+
+/// How a file of items is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemFormat {
+    /// With a header.
+    Csv,
+    /// Flat columns.
+    Parquet,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+impl FromStr for ItemFormat {
+    type Err = DatasetError;
+
+    fn from_str(name: &str) -> Result<Self, DatasetError> {
+        match name {
+            "csv" => Ok(ItemFormat::Csv),
+            "parquet" => Ok(ItemFormat::Parquet),
+            "jsonl" => Ok(ItemFormat::JsonLines),
+            _ => Err(DatasetError::UnknownFormat {
+                name: name.to_owned(),
+                known: vec!["csv", "parquet", "jsonl"],
+            }),
+        }
+    }
+}
+
+impl ItemFormat {
+    /// What a file begins with decides, then how its name ends.
+    fn of(path: &Path) -> Result<Self, DatasetError> {
+        let mut magic = Vec::new();
+        let opened = File::open(path).map_err(|source| DatasetError::io(path, source))?;
+        let head = opened.take(PARQUET_MAGIC.len() as u64).read_to_end(&mut magic);
+        head.map_err(|source| DatasetError::io(path, source))?;
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        Ok(match extension {
+            _ if magic == PARQUET_MAGIC => ItemFormat::Parquet,
+            "jsonl" | "ndjson" | "json" => ItemFormat::JsonLines,
+            _ => ItemFormat::Csv,
+        })
+    }
+}
+
+/// Which column holds which field, and how values are written.
+#[derive(Clone, Debug)]
+pub struct ItemColumns {
+    /// The columns named by the caller, by field. Other fields are read from columns of their own
+    /// name, where there are such.
+    pub named: BTreeMap<&'static str, String>,
+    /// What stands between the entries of a list that is stored as one text.
+    pub separator: String,
+    /// What plain numbers in columns of times count.
+    pub time_unit: TimeUnit,
+    /// The CSV separator; none: a comma, and a tab in `.tsv` files.
+    pub delimiter: Option<u8>,
+}
+
+impl Default for ItemColumns {
+    fn default() -> Self {
+        Self {
+            named: BTreeMap::new(),
+            separator: ",".into(),
+            time_unit: TimeUnit::Millis,
+            delimiter: None,
+        }
+    }
+}
+
+impl ItemColumns {
+    fn name(&self, field: &'static str) -> &str {
+        self.named.get(field).map_or(field, String::as_str)
+    }
+}
+
+/// A row that is no item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// From 1: of tables without the header, of JSON the line.
+    pub row: u64,
+    /// The item that it is about, where that can be told.
+    pub item: Option<String>,
+    /// What was found and what would be accepted.
+    pub reason: String,
+}
+
+/// A row of an export.
+pub type ItemRow = Result<CatalogItem, RefusedRow>;
+
+/// Items of a file being read.
+pub struct Items {
+    columns: ItemColumns,
+    source: Source,
+}
+
+enum Source {
+    Table {
+        tables: Box<Tables>,
+        /// The place of each field among the columns asked for, in the order of [`ITEM_FIELDS`].
+        places: [Option<usize>; ITEM_FIELDS.len()],
+    },
+    Json {
+        lines: Lines,
+        /// Columns named by the caller that no line has had yet.
+        unseen: Vec<String>,
+    },
+}
+
+impl Items {
+    /// Opens a file. Without a format, its beginning and its name decide.
+    ///
+    /// # Errors
+    /// A [`DatasetError`]: it cannot be read, or lacks a column that is named, or `item`.
+    pub fn open(
+        path: &Path,
+        format: Option<ItemFormat>,
+        columns: ItemColumns,
+    ) -> Result<Self, DatasetError> {
+        if let Some((field, _)) = columns.named.iter().find(|(f, _)| !ITEM_FIELDS.contains(*f)) {
+            let problem = format!("{field} is no field of an item");
+            return Err(DatasetError::Mapping { problem });
+        }
+        let format = match format {
+            Some(format) => format,
+            None => ItemFormat::of(path)?,
+        };
+        let source = if format == ItemFormat::JsonLines {
+            let unseen = columns.named.values().cloned().collect();
+            Source::Json { lines: Lines::open_with(path, MAX_RECORD_BYTES)?, unseen }
+        } else {
+            open_table(path, &columns)?
+        };
+        Ok(Self { columns, source })
+    }
+
+    /// Rows of the file, where it says so itself.
+    pub fn total_rows(&self) -> Option<u64> {
+        match &self.source {
+            Source::Table { tables, .. } => tables.total(),
+            Source::Json { .. } => None,
+        }
+    }
+
+    /// Columns that were named and that no line read so far has had. Tables are checked when they
+    /// are opened.
+    pub fn unseen_columns(&self) -> &[String] {
+        match &self.source {
+            Source::Table { .. } => &[],
+            Source::Json { unseen, .. } => unseen,
+        }
+    }
+
+    /// The next row; none at the end.
+    ///
+    /// # Errors
+    /// A [`DatasetError`] after which nothing more can be read.
+    pub fn read(&mut self) -> Result<Option<ItemRow>, DatasetError> {
+        let columns = &self.columns;
+        match &mut self.source {
+            Source::Table { tables, places } => match tables.advance() {
+                Ok(false) => Ok(None),
+                Ok(true) => {
+                    let given = |slot: usize| {
+                        places[slot].map_or(Given::Cell(Cell::Missing), |place| {
+                            Given::Cell(tables.cell(place))
+                        })
+                    };
+                    Ok(Some(item_of(columns, tables.number(), given)))
+                }
+                Err(error) if error.is_one_row() => {
+                    let (row, reason) = (tables.number(), error.to_string());
+                    Ok(Some(Err(RefusedRow { row, item: None, reason })))
+                }
+                Err(error) => Err(error),
+            },
+            Source::Json { lines, unseen } => {
+                if !lines.advance()? {
+                    return Ok(None);
+                }
+                Ok(Some(match serde_json::from_slice::<Map<String, Value>>(lines.line()) {
+                    Ok(object) => {
+                        unseen.retain(|column| !object.contains_key(column));
+                        item_of_json(columns, lines.number(), &object)
+                    }
+                    Err(error) => {
+                        let reason = format!("not a JSON object: {error}");
+                        Err(RefusedRow { row: lines.number(), item: None, reason })
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn open_table(path: &Path, columns: &ItemColumns) -> Result<Source, DatasetError> {
+    let there = columns_of(path, columns.delimiter)?;
+    let mut wanted: Vec<String> = Vec::new();
+    let mut places = [None; ITEM_FIELDS.len()];
+    for (place, field) in places.iter_mut().zip(ITEM_FIELDS) {
+        let name = columns.name(field);
+        let is_needed = field == "item" || columns.named.contains_key(field);
+        if is_needed || there.iter().any(|column| column == name) {
+            *place = Some(wanted.len());
+            wanted.push(name.to_owned());
+        }
+    }
+    let files: Vec<PathBuf> = vec![path.to_owned()];
+    let tables = Box::new(Tables::open(files, wanted, columns.delimiter)?);
+    Ok(Source::Table { tables, places })
+}
+
+/// The item that a JSON object tells of, with the names of `columns`; other keys are not read.
+pub(super) fn item_of_json(
+    columns: &ItemColumns,
+    row: u64,
+    object: &Map<String, Value>,
+) -> ItemRow {
+    item_of(columns, row, |slot| match object.get(columns.name(ITEM_FIELDS[slot])) {
+        None | Some(Value::Null) => Given::Cell(Cell::Missing),
+        Some(Value::Array(list)) => Given::List(list),
+        Some(Value::Object(map)) => Given::Map(map),
+        Some(scalar) => Given::Cell(cell(scalar)),
+    })
+}
+
+/// A value of a field, whatever stored it.
+enum Given<'a> {
+    Cell(Cell<'a>),
+    List(&'a [Value]),
+    Map(&'a Map<String, Value>),
+}
+
+fn cell(value: &Value) -> Cell<'_> {
+    match value {
+        Value::Bool(flag) => Cell::Bool(*flag),
+        Value::String(text) if text.is_empty() => Cell::Missing,
+        Value::String(text) => Cell::Text(text.as_bytes()),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(whole), ..) => Cell::Integer(whole.into()),
+            (_, Some(whole), _) => Cell::Integer(whole.into()),
+            (.., Some(fraction)) => Cell::Float(fraction),
+            _ => Cell::Missing,
+        },
+        // Lists within lists, and nulls within lists.
+        Value::Null | Value::Array(_) | Value::Object(_) => Cell::Missing,
+    }
+}
+
+const TEXT: Expected = "a text";
+const LIST: Expected = "a list of texts, or one text with separators";
+const MAP: Expected = "an object of texts";
+
+impl Given<'_> {
+    fn shown(&self) -> String {
+        match self {
+            Given::Cell(cell) => cell.shown(),
+            Given::List(list) => shown(Value::from(*list).to_string().as_bytes()),
+            Given::Map(map) => shown(Value::from((*map).clone()).to_string().as_bytes()),
+        }
+    }
+
+    fn cell(&self, expected: Expected) -> Result<Cell<'_>, Expected> {
+        match self {
+            Given::Cell(cell) => Ok(*cell),
+            Given::List(_) | Given::Map(_) => Err(expected),
+        }
+    }
+
+    fn text(&self) -> Result<String, Expected> {
+        let cell = self.cell(TEXT)?;
+        if cell.is_missing() { Ok(String::new()) } else { cell.text().ok_or(TEXT) }
+    }
+
+    /// The entries of a list.
+    fn list(&self, separator: &str) -> Result<Vec<String>, Expected> {
+        match self {
+            Given::Cell(Cell::Missing) => Ok(Vec::new()),
+            Given::Cell(one) => {
+                let text = one.text().ok_or(LIST)?;
+                let parts: Vec<&str> = if separator.is_empty() {
+                    vec![&text]
+                } else {
+                    text.split(separator).collect()
+                };
+                let parts = parts.into_iter().map(str::trim).filter(|part| !part.is_empty());
+                Ok(parts.map(str::to_owned).collect())
+            }
+            Given::List(list) => list.iter().map(|one| cell(one).text().ok_or(LIST)).collect(),
+            Given::Map(_) => Err(LIST),
+        }
+    }
+
+    fn map(&self) -> Result<BTreeMap<String, String>, Expected> {
+        match self {
+            Given::Cell(Cell::Missing) => Ok(BTreeMap::new()),
+            Given::Map(map) => {
+                let entry = |(key, value): (&String, &Value)| {
+                    let there = !value.is_null();
+                    there.then(|| Ok((key.clone(), cell(value).text().ok_or(MAP)?)))
+                };
+                map.iter().filter_map(entry).collect()
+            }
+            Given::Cell(_) | Given::List(_) => Err(MAP),
+        }
+    }
+
+    fn length(&self) -> Result<i64, Expected> {
+        let cell = self.cell("a number of milliseconds")?;
+        if cell.is_missing() {
+            return Ok(0);
+        }
+        i64::try_from(cell.length()?).map_err(|_| "a number of milliseconds")
+    }
+
+    fn time(&self, unit: TimeUnit) -> Result<Option<i64>, Expected> {
+        let cell = self.cell("a time")?;
+        if cell.is_missing() {
+            return Ok(None);
+        }
+        cell.moment(unit).map(|at| Some(at.millis()))
+    }
+
+    fn flag(&self) -> Result<bool, Expected> {
+        let cell = self.cell("true or false")?;
+        if cell.is_missing() { Ok(false) } else { cell.flag() }
+    }
+}
+
+/// One row as an item; `given` has the value of each field by its place in [`ITEM_FIELDS`].
+fn item_of<'a>(columns: &ItemColumns, row: u64, given: impl Fn(usize) -> Given<'a>) -> ItemRow {
+    let item = given(0).text().ok().filter(|item| !item.is_empty());
+    let refuse = |reason: String| RefusedRow { row, item: item.clone(), reason };
+    let bad = |slot: usize, expected: Expected| {
+        let (column, value) = (columns.name(ITEM_FIELDS[slot]), given(slot).shown());
+        refuse(format!("column \"{column}\" is {value}, expected {expected}"))
+    };
+    let text = |slot| given(slot).text().map_err(|e| bad(slot, e));
+    let list = |slot| given(slot).list(&columns.separator).map_err(|e| bad(slot, e));
+    let time = |slot| given(slot).time(columns.time_unit).map_err(|e| bad(slot, e));
+    let record = CatalogRecord {
+        item: text(0)?,
+        title: text(1)?,
+        creator: text(2)?,
+        categories: list(3)?,
+        tags: list(4)?,
+        duration_ms: given(5).length().map_err(|e| bad(5, e))?,
+        published: time(6)?,
+        languages: list(7)?,
+        available_countries: list(8)?,
+        available_from: time(9)?,
+        available_until: time(10)?,
+        blocked: given(11).flag().map_err(|e| bad(11, e))?,
+        attributes: given(12).map().map_err(|e| bad(12, e))?,
+    };
+    record.validate().map_err(|rejection| refuse(rejection.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn read(name: &str, text: &str, columns: ItemColumns) -> Vec<ItemRow> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        let mut items = Items::open(&path, None, columns).unwrap();
+        std::iter::from_fn(|| items.read().unwrap()).collect()
+    }
+
+    fn one(row: &str) -> CatalogItem {
+        read("items.jsonl", row, ItemColumns::default()).remove(0).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_as_the_schema_says_reads_back() {
+        let record = CatalogRecord {
+            item: "v1".into(),
+            title: "A \"title\", with commas".into(),
+            creator: "c1".into(),
+            categories: vec!["a, b".into(), "c".into()],
+            duration_ms: 61_000,
+            published: Some(1_715_904_000_123),
+            available_countries: vec!["CH".into()],
+            blocked: true,
+            attributes: [("licence".to_owned(), "cc".to_owned())].into(),
+            ..CatalogRecord::default()
+        };
+        let line = serde_json::to_string(&record).unwrap();
+        assert_eq!(one(&line), record.validate().unwrap());
+    }
+
+    #[test]
+    fn times_are_numbers_or_iso_8601() {
+        for (written, ms) in [
+            ("1715904000123", 1_715_904_000_123),
+            ("\"1715904000123\"", 1_715_904_000_123),
+            ("\"2024-05-17\"", 1_715_904_000_000),
+            ("\"2024-05-17T00:00:00\"", 1_715_904_000_000),
+            ("\"2024-05-17 00:00:00.123\"", 1_715_904_000_123),
+            ("\"2024-05-17T02:00:00.123456+02:00\"", 1_715_904_000_123),
+        ] {
+            let item = one(&format!("{{\"item\": 7, \"published\": {written}}}"));
+            assert_eq!(item.published.map(|at| at.millis()), Some(ms), "{written}");
+            assert_eq!(item.item.as_str(), "7");
+        }
+        let bad = read("a.jsonl", r#"{"item":"v","published":"May"}"#, ItemColumns::default());
+        let refused = bad[0].clone().unwrap_err();
+        assert_eq!((refused.row, refused.item.as_deref()), (1, Some("v")));
+        assert!(refused.reason.contains("\"May\"") && refused.reason.contains("2024-05-17"));
+    }
+
+    #[test]
+    fn columns_are_those_that_are_named_and_those_of_the_schema() {
+        let named = [("item", "id".to_owned()), ("tags", "words".to_owned())];
+        let columns = ItemColumns {
+            named: named.into(),
+            separator: "|".into(),
+            time_unit: TimeUnit::Seconds,
+            ..ItemColumns::default()
+        };
+        let text = "id,words,creator,published,other\nv1,\"a, b| c|\",me,1715904000,x\nv2,,,,\n";
+        let rows = read("items.csv", text, columns);
+        let first = rows[0].clone().unwrap();
+        assert_eq!((first.tags, &*first.creator), (vec!["a, b".into(), "c".into()], "me"));
+        assert_eq!(first.published.map(|at| at.millis()), Some(1_715_904_000_000));
+        assert_eq!(rows[1], Ok(CatalogItem::new(crate::ids::ItemId::from("v2"))));
+    }
+
+    #[test]
+    fn a_row_of_another_shape_costs_only_itself() {
+        let rows = read("items.csv", "item,title\nv1\nv2,Two\n", ItemColumns::default());
+        assert_eq!(rows[0].clone().unwrap_err().row, 1);
+        assert_eq!(rows[1].clone().unwrap().title, "Two");
+    }
+}
