@@ -11,7 +11,7 @@ use driftline::telemetry::names;
 use serde_json::Value;
 
 /// The floor under all rooms.
-const FLOOR: &[&str] = &["ids", "time", "kafka", "telemetry", "runtime", "config"];
+const FLOOR: &[&str] = &["ids", "time", "model", "kafka", "telemetry", "runtime", "config"];
 
 /// The rooms in the order in which data flows; each may import those before it.
 const ROOMS: &[&str] = &[
@@ -42,6 +42,8 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ("feature", &["kafka", "telemetry", "runtime"], "the fold is pure: it must replay the same"),
     ("state", &["kafka"], "a store knows positions, not where they come from"),
     ("global", &["kafka", "telemetry", "runtime"], "the tables are pure: callers feed them"),
+    ("model", &["kafka", "telemetry", "runtime"], "it is maths: numbers in, numbers out"),
+    ("embedding", &["kafka", "telemetry", "runtime", "state"], "an update is a function of events"),
     ("serving", &["kafka", "runtime"], "a list is a function of request and state"),
 ];
 
@@ -196,7 +198,8 @@ fn rooms_do_without_what_would_make_them_impure() {
 #[test]
 fn what_folds_looks_at_no_clock() {
     let mut broken = Vec::new();
-    let pure = ["event", "feature", "state", "global", "dataset", "simulation"];
+    let pure =
+        ["event", "feature", "state", "global", "model", "embedding", "dataset", "simulation"];
     for file in rust_sources().iter().filter(|f| !f.is_test() && pure.contains(&f.room())) {
         for (n, line) in file.code() {
             if ["SystemTime", "Instant", "wall_now", "thread_rng", "rand::rng"]
