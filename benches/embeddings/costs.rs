@@ -7,7 +7,7 @@ use std::time::Instant;
 use driftline::embedding::{ItemVector, Lms, LmsConfig, Origin};
 use driftline::ids::ItemId;
 use driftline::model::ials::{self, IalsConfig, Interactions};
-use driftline::model::{Basis, Hyperparameters, Position};
+use driftline::model::{Basis, HistoryWeights, Hyperparameters, Position, Training};
 use driftline::time::EventTime;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -56,13 +56,16 @@ fn first_basis(items: usize, threads: usize) -> (Basis, f64, f64, usize, f64) {
     let config = IalsConfig::SESSIONS;
     let factors = ials::train(&data, &config, threads, |_| ControlFlow::Continue(()));
     let train = begun.elapsed().as_secs_f64();
-    let ids = (0..items).map(|i| ItemId::new(format!("item-{i}"))).collect();
-    let counts = (0..items).map(|i| data.count(i)).collect();
+    let training = Training {
+        items: (0..items).map(|i| ItemId::new(format!("item-{i}"))).collect(),
+        counts: (0..items).map(|i| data.count(i)).collect(),
+        vectors: factors.expect("trained").items,
+        hyperparameters: Hyperparameters::new(&config, HistoryWeights::VIDEOS),
+        watermark: EventTime::default(),
+    };
+    let histories = (0..1_000).map(|i| (i..i + 5).map(Position));
     let begun = Instant::now();
-    let parameters = Hyperparameters::from(&config);
-    let at = EventTime::default();
-    let basis = Basis::new(ids, counts, factors.expect("trained"), parameters, at, threads);
-    let basis = basis.expect("a basis");
+    let basis = Basis::seal(training, histories, threads).expect("a basis");
     let turn = begun.elapsed().as_secs_f64();
     let bytes = basis.to_bytes();
     let begun = Instant::now();
@@ -75,8 +78,8 @@ fn first_basis(items: usize, threads: usize) -> (Basis, f64, f64, usize, f64) {
 fn fold_in(basis: &Basis, length: usize) -> f64 {
     let mut dice = ChaCha8Rng::seed_from_u64(2);
     let items = basis.items().len() as u32;
-    let histories: Vec<Vec<(Position, f32)>> = (0..5_000)
-        .map(|_| (0..length).map(|_| (Position(dice.random_range(0..items)), 0.5)).collect())
+    let histories: Vec<Vec<Option<Position>>> = (0..5_000)
+        .map(|_| (0..length).map(|_| Some(Position(dice.random_range(0..items)))).collect())
         .collect();
     let mut solver = basis.solver();
     best(histories.len(), || {
@@ -93,7 +96,7 @@ fn update(basis: &Basis, items: u32) -> f64 {
     let mut vectors: Vec<ItemVector> =
         (0..items).map(|item| ItemVector::new(basis.dim(), origin(item))).collect();
     let mut solver = basis.solver();
-    let user = basis.fold_in(&mut solver, [(Position(1), 1.0)]).expect("a user").to_vec();
+    let user = basis.fold_in(&mut solver, [Some(Position(1))]).expect("a user").to_vec();
     let updates = 400_000;
     best(updates, || {
         for i in 0..updates as u32 {

@@ -54,7 +54,8 @@ pub fn diginetica(folder: &Path) -> Log {
     numbered(spread)
 }
 
-/// Every long view of KuaiRand: watched to the end, or for 18 s (the publishers' definition).
+/// Every long view of KuaiRand: watched to the end, or for 18 s (the publishers' definition),
+/// after the up to 50 that each user had before the log begins, all at the time of the last.
 pub fn kuairand(folder: &Path) -> Log {
     let long = read(Format::KuaiRand, folder).filter(|row| match row.kind {
         RowKind::Watch { watched_ms, duration_ms } => {
@@ -62,7 +63,38 @@ pub fn kuairand(folder: &Path) -> Log {
         }
         RowKind::Impression | RowKind::Click => false,
     });
-    numbered(long.map(|row| (row.user, row.item, row.at)))
+    let mut before = histories(folder);
+    before.sort_by_key(|(.., at)| *at);
+    let log: Vec<_> = long.map(|row| (row.user, row.item, row.at)).collect();
+    let begun = log.first().map_or(EventTime::default(), |(.., at)| *at);
+    before.iter_mut().for_each(|(.., at)| *at = begun.min(*at));
+    numbered(before.into_iter().chain(log))
+}
+
+fn histories(folder: &Path) -> Vec<(UserId, ItemId, EventTime)> {
+    let mut events = Vec::new();
+    for row in table(&folder.join("histories.parquet")) {
+        let (mut user, mut at, mut items) = (UserId::from(""), EventTime::default(), Vec::new());
+        for (name, field) in row.get_column_iter() {
+            match (name.as_str(), field) {
+                ("user_id", Field::Long(id)) => user = UserId::new(id.to_string()),
+                ("last_time_ms", Field::Long(ms)) => at = EventTime::from_millis(*ms),
+                ("long_watch_seq", Field::ListInternal(list)) => {
+                    items.extend(list.elements().iter().map(|id| ItemId::new(id.to_string())));
+                }
+                _ => {}
+            }
+        }
+        events.extend(items.into_iter().map(|item| (user.clone(), item, at)));
+    }
+    events
+}
+
+fn table(file: &Path) -> Vec<parquet::record::Row> {
+    let reader = std::fs::File::open(file).expect("a file of the data set");
+    let reader = SerializedFileReader::new(reader).expect("a Parquet file");
+    let rows = reader.get_row_iter(None).expect("rows");
+    rows.map(|row| row.expect("a row")).collect()
 }
 
 fn read(format: Format, folder: &Path) -> impl Iterator<Item = driftline::dataset::Row> + use<> {
@@ -96,11 +128,8 @@ pub struct Video {
 
 /// KuaiRand's catalogue.
 pub fn videos(folder: &Path) -> HashMap<String, Video> {
-    let file = std::fs::File::open(folder.join("videos.parquet")).expect("videos.parquet");
-    let reader = SerializedFileReader::new(file).expect("a Parquet file");
     let mut videos = HashMap::new();
-    for row in reader.get_row_iter(None).expect("rows") {
-        let row = row.expect("a row");
+    for row in table(&folder.join("videos.parquet")) {
         let of = |name: &str| row.get_column_iter().find(|(n, _)| *n == name).expect(name).1;
         let text = |name: &str| match of(name) {
             Field::Str(text) => text.clone(),

@@ -48,6 +48,7 @@ fn diginetica(sample: u64) {
         history: HistoryWeights::SESSIONS,
         popularity: vec![0.05, 0.1, 0.15, 0.2, 0.3],
         sample,
+        unseen_only: false,
         hidden: 0,
     };
     let begins = |period: i64| {
@@ -71,8 +72,9 @@ fn kuairand() {
         ials: IalsConfig::VIDEOS,
         lms: LmsConfig::VIDEOS,
         history: HistoryWeights::VIDEOS,
-        popularity: vec![0.1, 0.2, 0.3, 0.4, 0.6],
+        popularity: vec![0.2, 0.3, 0.4, 0.6, 0.8, 1.0],
         sample: 1,
+        unseen_only: true,
         hidden: 0,
     };
     let start = log.events.partition_point(|event| event.at < KUAIRAND_TEST);

@@ -1,14 +1,16 @@
 //! Score, then learn: every positive of a test period is ranked among all items by each method
 //! before any method hears of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
 
 use driftline::embedding::{ItemVector, Lms, LmsConfig, Origin};
 use driftline::ids::stable_hash;
 use driftline::model::ials::{self, IalsConfig, Interactions};
 use driftline::model::vector::dot;
-use driftline::model::{Basis, HistoryWeights, Hyperparameters, Position, Vectors, decayed};
+use driftline::model::{
+    Basis, HistoryWeights, Hyperparameters, Position, Training, Vectors, decayed,
+};
 
 use crate::data::{Event, Log};
 
@@ -25,6 +27,9 @@ pub struct Protocol {
     pub popularity: Vec<f32>,
     /// One user in so many is scored; all teach.
     pub sample: u64,
+    /// Whether what a user had before is left out of their lists, as serving does where nobody
+    /// watches twice; positives that come again are then not scored.
+    pub unseen_only: bool,
     /// One item in so many is hidden from training, 0 for none.
     pub hidden: u64,
 }
@@ -37,8 +42,6 @@ pub struct Scored {
     pub user: u32,
     /// Whether the item was there at training.
     pub known: bool,
-    /// Events of the item since training.
-    pub age: u32,
     /// Rank from 0 by method, ties half.
     pub ranks: Vec<f32>,
 }
@@ -79,12 +82,18 @@ impl Protocol {
         }
         let data = Interactions::new(log.users, ids.len(), pairs).expect("numbers in range");
         let factors = ials::train(&data, &self.ials, threads, |_| ControlFlow::Continue(()));
-        let counts = (0..ids.len()).map(|item| data.count(item)).collect();
-        let watermark = events.last().map(|event| event.at).unwrap_or_default();
-        let parameters = Hyperparameters::from(&self.ials);
-        let factors = factors.expect("trained");
-        let basis = Basis::new(ids, counts, factors, parameters, watermark, threads);
-        (basis.expect("a basis"), places)
+        let training = Training {
+            counts: (0..ids.len()).map(|item| data.count(item)).collect(),
+            items: ids,
+            vectors: factors.expect("trained").items,
+            hyperparameters: Hyperparameters::new(&self.ials, self.history),
+            watermark: events.last().map(|event| event.at).unwrap_or_default(),
+        };
+        let mut histories: BTreeMap<u32, Vec<Position>> = BTreeMap::new();
+        for event in events.iter().rev().filter(|event| event.user.is_multiple_of(10)) {
+            histories.entry(event.user).or_default().extend(places[event.item as usize]);
+        }
+        (Basis::seal(training, histories.into_values(), threads).expect("a basis"), places)
     }
 
     /// Trains on `train`, then scores and learns `test`.
@@ -123,24 +132,29 @@ impl Protocol {
                 popularity.refresh(event, self);
             }
             let history = histories.entry(event.user).or_default();
-            let known = history.iter().rev().zip(self.history.iter());
-            let known = known.filter_map(|(&i, weight)| Some((places[i as usize]?, weight)));
-            let user = basis.fold_in(&mut solver, known);
+            let recent = history.iter().rev().map(|&item| places[item as usize]);
+            let user = basis.fold_in(&mut solver, recent);
             let item = event.item as usize;
-            let repeat = history.last() == Some(&event.item);
+            let repeat = match self.unseen_only {
+                true => history.contains(&event.item),
+                false => history.last() == Some(&event.item),
+            };
             let sampled = stable_hash(&event.user.to_le_bytes()).is_multiple_of(self.sample);
             if sampled && !history.is_empty() && !repeat && seen[item] {
                 let ranks = match user {
                     Some(user) => {
                         fill(&mut scores, user, &basis, &places, &popularity, &tables);
+                        let left_out: &[u32] = if self.unseen_only { history } else { &[] };
+                        for scores in &mut scores {
+                            left_out.iter().for_each(|&i| scores[i as usize] = f32::NEG_INFINITY);
+                        }
                         scores.iter().map(|scores| rank(scores, &seen, item)).collect()
                     }
                     // Nothing to go by: any item is as likely as any other.
                     None => vec![log.items.len() as f32 / 2.0; scores.len()],
                 };
                 let known = places[item].is_some();
-                let age = tables[0].vectors[item].as_ref().map_or(0, ItemVector::updates);
-                scored.push(Scored { user: event.user, known, age, ranks });
+                scored.push(Scored { user: event.user, known, ranks });
             }
             if let Some(user) = user {
                 tables.iter_mut().for_each(|table| table.learn(user, event));

@@ -6,10 +6,11 @@ mod codec;
 use std::collections::HashMap;
 
 use super::ModelError;
+use super::decay::HistoryWeights;
 use super::fold_in::FoldIn;
-use super::ials::{Factors, IalsConfig};
+use super::ials::IalsConfig;
 use super::principal::turn;
-use super::vector::{Dim, Vectors};
+use super::vector::{Dim, Vectors, dot};
 use crate::ids::{ItemId, MAX_ID_BYTES};
 use crate::time::EventTime;
 
@@ -25,19 +26,39 @@ pub struct BasisVersion(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(pub u32);
 
-/// What a basis was trained with, as far as folding in needs it.
+/// What a basis was trained with and how users are folded in over it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hyperparameters {
     /// a0, the weight of what did not happen.
     pub unobserved: f32,
     /// λ, the regularisation.
     pub regularization: f32,
+    /// Weights of a history. Part of the basis, since live vectors learn from users folded in with
+    /// them, so whoever scores with live vectors must use the same.
+    pub history: HistoryWeights,
 }
 
-impl From<&IalsConfig> for Hyperparameters {
-    fn from(config: &IalsConfig) -> Self {
-        Self { unobserved: config.unobserved, regularization: config.regularization }
+impl Hyperparameters {
+    /// Those of a training run.
+    pub fn new(config: &IalsConfig, history: HistoryWeights) -> Self {
+        let IalsConfig { unobserved, regularization, .. } = *config;
+        Self { unobserved, regularization, history }
     }
+}
+
+/// What a training run leaves.
+#[derive(Clone, Debug)]
+pub struct Training {
+    /// The items.
+    pub items: Vec<ItemId>,
+    /// Users by item.
+    pub counts: Vec<u32>,
+    /// Item vectors.
+    pub vectors: Vectors,
+    /// What it was run with.
+    pub hyperparameters: Hyperparameters,
+    /// The time of its newest event.
+    pub watermark: EventTime,
 }
 
 /// What a basis knows of an item.
@@ -65,27 +86,25 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// The basis of a training run whose newest event was at `watermark`. `items` and `counts`
-    /// (users by item) are in the order of `factors.items`. Vectors are turned to their principal
-    /// axes on `threads` threads; that changes no score.
+    /// Seals a training run. Vectors are turned to their principal axes, on `threads` threads; that
+    /// changes no score. `histories` are those of users it was trained on, the newest position
+    /// first; some thousands do. m is the mean of |u|² over them: of the users as they will be
+    /// folded in, since training leaves longer vectors, with which new items learn too little.
     ///
     /// # Errors
     /// Lengths that differ; ids that are empty, too long or there twice; hyperparameters or
-    /// vectors that are not finite.
-    pub fn new(
-        items: Vec<ItemId>,
-        counts: Vec<u32>,
-        factors: Factors,
-        hyperparameters: Hyperparameters,
-        watermark: EventTime,
+    /// vectors that are not finite; no history that gives a user.
+    pub fn seal<H: IntoIterator<Item = Position>>(
+        training: Training,
+        histories: impl IntoIterator<Item = H>,
         threads: usize,
     ) -> Result<Self, ModelError> {
-        let Factors { items: mut vectors, mean_user_norm, .. } = factors;
+        let Training { items, counts, mut vectors, hyperparameters, watermark } = training;
         let energies = turn(&mut vectors, threads);
         let mut basis = Self {
             hyperparameters,
             watermark,
-            mean_user_norm,
+            mean_user_norm: 1.0,
             items,
             counts,
             vectors,
@@ -93,23 +112,38 @@ impl Basis {
             positions: HashMap::new(),
             version: BasisVersion(0),
         };
+        basis.check()?;
         basis.index()?;
+        let mut solver = basis.solver();
+        let (mut norms, mut users) = (0.0, 0.0);
+        for history in histories {
+            if let Some(user) = basis.fold_in(&mut solver, history.into_iter().map(Some)) {
+                norms += f64::from(dot(user, user));
+                users += 1.0;
+            }
+        }
+        basis.mean_user_norm = (norms / users) as f32;
+        basis.check()?;
         basis.version = codec::version_of(&basis.to_bytes());
         Ok(basis)
     }
 
-    /// Checks what was put together and fills the index.
-    fn index(&mut self) -> Result<(), ModelError> {
+    /// Checks what was put together.
+    fn check(&self) -> Result<(), ModelError> {
         let of = self.vectors.len();
         for (what, given) in [("item ids", self.items.len()), ("counts", self.counts.len())] {
             if given != of {
                 return Err(ModelError::Shape { what, given, of });
             }
         }
+        let Hyperparameters { unobserved, regularization, history } = self.hyperparameters;
         let named = [
-            ("unobserved", self.hyperparameters.unobserved),
-            ("regularization", self.hyperparameters.regularization),
-            ("the mean of squared user vectors", self.mean_user_norm),
+            ("unobserved", unobserved),
+            ("regularization", regularization),
+            ("weight of the newest of a history", history.newest),
+            ("ratio of a history", history.ratio),
+            ("limit of a history", history.limit as f32),
+            ("the mean of |u|² over the histories", self.mean_user_norm),
         ];
         for (name, value) in named {
             if !(value > 0.0 && value.is_finite()) {
@@ -118,8 +152,12 @@ impl Basis {
         }
         let values = self.vectors.values().iter().chain(&self.energies);
         if !values.into_iter().all(|value| value.is_finite()) {
-            return Err(ModelError::Corrupt("a value is not finite"));
+            return Err(ModelError::NotFinite);
         }
+        Ok(())
+    }
+
+    fn index(&mut self) -> Result<(), ModelError> {
         for (place, item) in self.items.iter().enumerate() {
             let length = item.as_str().len();
             let again = self.positions.insert(item.clone(), Position(place as u32)).is_some();
@@ -159,7 +197,7 @@ impl Basis {
         self.watermark
     }
 
-    /// m, the mean of |u|² over the users it was trained on.
+    /// m, the mean of |u|² over users it was trained on, as folded in.
     pub fn mean_user_norm(&self) -> f32 {
         self.mean_user_norm
     }
@@ -193,21 +231,24 @@ impl Basis {
 
     /// A solver for users over this basis: one a thread.
     pub fn solver(&self) -> FoldIn {
-        let Hyperparameters { unobserved, regularization } = self.hyperparameters;
+        let Hyperparameters { unobserved, regularization, .. } = self.hyperparameters;
         let ridge = regularization * (SUPPOSED_HISTORY + unobserved * self.items.len() as f32);
         let mut solver = FoldIn::new(self.dim());
         solver.set_penalty(&self.energies, unobserved, ridge);
         solver
     }
 
-    /// The user vector of a history of positions and weights, over the frozen vectors, with a
-    /// solver of this basis. None where nothing of it is known.
+    /// The user vector of a history over the frozen vectors, with a solver of this basis. The
+    /// newest entry comes first; none stands for an item that the basis does not know, whose place
+    /// in the history counts. None where nothing is known.
     pub fn fold_in<'s>(
         &self,
         solver: &'s mut FoldIn,
-        history: impl IntoIterator<Item = (Position, f32)>,
+        history: impl IntoIterator<Item = Option<Position>>,
     ) -> Option<&'s [f32]> {
-        let known = history.into_iter();
-        solver.user(known.map(|(position, weight)| (self.trained(position).vector, weight)))
+        let weighted = history.into_iter().zip(self.hyperparameters.history.iter());
+        solver.user(weighted.filter_map(|(position, weight)| {
+            position.map(|position| (self.trained(position).vector, weight))
+        }))
     }
 }

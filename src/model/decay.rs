@@ -25,7 +25,7 @@ pub struct HistoryWeights {
     /// What each older one has of the next newer one's.
     pub ratio: f32,
     /// Entries used.
-    pub limit: usize,
+    pub limit: u32,
 }
 
 impl HistoryWeights {
@@ -37,7 +37,7 @@ impl HistoryWeights {
     /// The weights, the newest entry's first.
     pub fn iter(self) -> impl Iterator<Item = f32> {
         let next = move |weight: &f32| Some(weight * self.ratio);
-        std::iter::successors(Some(self.newest), next).take(self.limit)
+        std::iter::successors(Some(self.newest), next).take(self.limit as usize)
     }
 }
 

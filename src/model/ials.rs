@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::fold_in::FoldIn;
 use super::principal::turn;
-use super::vector::{Dim, Vectors, dot};
+use super::vector::{Dim, Vectors};
 use super::{ModelError, parallel};
 
 /// Rows a thread takes at a time: few enough to balance a popular item's row.
@@ -141,8 +141,6 @@ pub struct Factors {
     pub items: Vectors,
     /// A vector for each user, along the axes of `items`: as of the half step before their last.
     pub users: Vectors,
-    /// The mean of |u|² over the users with interactions.
-    pub mean_user_norm: f32,
 }
 
 /// Trains on `threads` threads (at least one); the result does not depend on their number.
@@ -171,9 +169,7 @@ pub fn train(
             return Err(ModelError::Stopped { done, of: config.epochs });
         }
     }
-    let active = (0..by_user.len()).filter(|&user| !by_user.row(user).is_empty()).count();
-    let norms: f64 = users.rows().map(|row| f64::from(dot(row, row))).sum();
-    Ok(Factors { items, users, mean_user_norm: (norms / active as f64) as f32 })
+    Ok(Factors { items, users })
 }
 
 /// Solves every row of `solved` against `fixed`.
@@ -222,6 +218,7 @@ fn initial(config: &IalsConfig, items: usize) -> Vectors {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::vector::dot;
     use super::*;
 
     fn config(epochs: u32) -> IalsConfig {

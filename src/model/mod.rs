@@ -22,7 +22,7 @@ mod parallel;
 mod principal;
 pub mod vector;
 
-pub use basis::{Basis, BasisVersion, Hyperparameters, Position, Trained};
+pub use basis::{Basis, BasisVersion, Hyperparameters, Position, Trained, Training};
 pub use decay::{HistoryWeights, decayed};
 pub use fold_in::FoldIn;
 pub use vector::{Dim, Vectors};
@@ -64,6 +64,9 @@ pub enum ModelError {
         /// Its value.
         value: f32,
     },
+    /// A vector that overflowed, or was none.
+    #[error("a component of a vector is not finite: train with more regularization")]
+    NotFinite,
     /// Nothing to train on.
     #[error("there are no interactions to train on")]
     NoInteractions,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 8 | `driftvec` |
 //! | 4, 4, 8 | format version, d, N |
-//! | 4 × 3 | a0, λ, mean of the squared user vectors |
+//! | 4 × 5, 4 | a0, λ, m, newest weight and ratio of a history; its limit |
 //! | 8 | watermark, milliseconds |
 //! | 4 d | energies of the axes |
 //! | 4 N | training counts |
@@ -14,8 +14,8 @@
 
 use super::{Basis, BasisVersion, Hyperparameters};
 use crate::ids::{ItemId, stable_hash};
-use crate::model::ModelError;
 use crate::model::vector::{Dim, Vectors};
+use crate::model::{HistoryWeights, ModelError};
 use crate::time::EventTime;
 
 const MAGIC: &[u8; 8] = b"driftvec";
@@ -29,8 +29,10 @@ pub(super) fn encode(basis: &Basis) -> Vec<u8> {
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&(basis.dim().get() as u32).to_le_bytes());
     out.extend_from_slice(&(n as u64).to_le_bytes());
-    let Hyperparameters { unobserved, regularization } = basis.hyperparameters;
-    put_floats(&mut out, &[unobserved, regularization, basis.mean_user_norm]);
+    let Hyperparameters { unobserved, regularization, history } = basis.hyperparameters;
+    let HistoryWeights { newest, ratio, limit } = history;
+    put_floats(&mut out, &[unobserved, regularization, basis.mean_user_norm, newest, ratio]);
+    out.extend_from_slice(&limit.to_le_bytes());
     out.extend_from_slice(&basis.watermark.millis().to_le_bytes());
     put_floats(&mut out, &basis.energies);
     basis.counts.iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
@@ -71,8 +73,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Basis, ModelError> {
     let n = u64::from_le_bytes(rest.array()?);
     // Positions are of 32 bits.
     let n = u32::try_from(n).map_err(|_| ModelError::Corrupt("it has too many items"))? as usize;
-    let [unobserved, regularization, mean_user_norm] =
-        [rest.float()?, rest.float()?, rest.float()?];
+    let (unobserved, regularization, mean_user_norm) =
+        (rest.float()?, rest.float()?, rest.float()?);
+    let (newest, ratio) = (rest.float()?, rest.float()?);
+    let history = HistoryWeights { newest, ratio, limit: u32::from_le_bytes(rest.array()?) };
     let watermark = EventTime::from_millis(i64::from_le_bytes(rest.array()?));
     let energies = rest.floats(dim.get())?;
     let counts = rest.words(n)?.map(u32::from_le_bytes).collect();
@@ -89,7 +93,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Basis, ModelError> {
         return Err(ModelError::Corrupt("bytes are left over"));
     }
     let mut basis = Basis {
-        hyperparameters: Hyperparameters { unobserved, regularization },
+        hyperparameters: Hyperparameters { unobserved, regularization, history },
         watermark,
         mean_user_norm,
         items,
@@ -99,6 +103,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Basis, ModelError> {
         positions: std::collections::HashMap::with_capacity(n),
         version,
     };
+    basis.check()?;
     basis.index()?;
     Ok(basis)
 }
@@ -140,21 +145,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Position, ials::Factors};
+    use crate::model::{Position, Training};
 
     fn basis(n: usize) -> Basis {
         let dim = Dim::new(16).unwrap();
         let values = (0..n * 16).map(|i| ((i * 7_919) % 613) as f32 / 613.0 - 0.3).collect();
-        let factors = Factors {
-            items: Vectors::from_values(dim, values).unwrap(),
-            users: Vectors::zeros(dim, 0),
-            mean_user_norm: 0.3,
+        let training = Training {
+            items: (0..n).map(|i| ItemId::from(format!("vidéo-{i}").as_str())).collect(),
+            counts: (0..n as u32).collect(),
+            vectors: Vectors::from_values(dim, values).unwrap(),
+            hyperparameters: PARAMETERS,
+            watermark: EventTime::from_millis(-5),
         };
-        let items = (0..n).map(|i| ItemId::from(format!("vidéo-{i}").as_str())).collect();
-        let parameters = Hyperparameters { unobserved: 0.03, regularization: 0.02 };
-        let at = EventTime::from_millis(-5);
-        Basis::new(items, (0..n as u32).collect(), factors, parameters, at, 2).unwrap()
+        Basis::seal(training, [[Position(0), Position(1)]], 2).unwrap()
     }
+
+    const PARAMETERS: Hyperparameters = Hyperparameters {
+        unobserved: 0.03,
+        regularization: 0.02,
+        history: HistoryWeights::SESSIONS,
+    };
 
     #[test]
     fn a_basis_read_back_is_the_same_and_folds_in_the_same() {
@@ -166,7 +176,7 @@ mod tests {
         let position = after.position("vidéo-7").unwrap();
         assert_eq!(after.trained(position), before.trained(Position(7)));
         assert_eq!(after.position("vidéo-40"), None);
-        let history = [(Position(3), 1.0), (Position(7), 0.5)];
+        let history = [Some(Position(3)), None, Some(Position(7))];
         let (mut one, mut other) = (before.solver(), after.solver());
         let folded = before.fold_in(&mut one, history).unwrap();
         assert_eq!(folded, after.fold_in(&mut other, history).unwrap());
@@ -184,14 +194,34 @@ mod tests {
     #[test]
     fn ids_that_come_twice_or_are_empty_are_refused() {
         for ids in [["a", "a"], ["a", ""]] {
-            let dim = Dim::new(8).unwrap();
-            let items = ids.map(ItemId::from).to_vec();
-            let zeros = || Vectors::zeros(dim, 2);
-            let factors = Factors { items: zeros(), users: zeros(), mean_user_norm: 1.0 };
-            let parameters = Hyperparameters { unobserved: 0.1, regularization: 0.1 };
-            let made = Basis::new(items, vec![1, 1], factors, parameters, EventTime::default(), 1);
+            let training = Training {
+                items: ids.map(ItemId::from).to_vec(),
+                counts: vec![1, 1],
+                vectors: Vectors::from_values(Dim::new(8).unwrap(), vec![0.5; 16]).unwrap(),
+                hyperparameters: PARAMETERS,
+                watermark: EventTime::default(),
+            };
+            let made = Basis::seal(training, [[Position(0)]], 1);
             assert!(matches!(made, Err(ModelError::ItemId { .. })));
         }
+    }
+
+    #[test]
+    fn m_is_the_mean_over_the_histories_and_needs_one() {
+        let one = basis(5);
+        let mut solver = one.solver();
+        let user = one.fold_in(&mut solver, [Some(Position(0)), Some(Position(1))]).unwrap();
+        assert_eq!(one.mean_user_norm(), crate::model::vector::dot(user, user));
+        let training = Training {
+            items: one.items().to_vec(),
+            counts: vec![1; 5],
+            vectors: one.vectors().clone(),
+            hyperparameters: PARAMETERS,
+            watermark: EventTime::default(),
+        };
+        let none: [[Position; 0]; 1] = [[]];
+        let refused = Basis::seal(training, none, 1).unwrap_err().to_string();
+        assert!(refused.contains("over the histories"), "{refused}");
     }
 
     /// Bytes with a checksum that fits, so that what comes after it is tried too.
@@ -236,7 +266,7 @@ mod tests {
             }
             if let Ok(basis) = Basis::from_bytes(&sealed(bytes)) {
                 let mut solver = basis.solver();
-                let all = (0..basis.items().len() as u32).map(|p| (Position(p), 1.0));
+                let all = (0..basis.items().len() as u32).map(|p| Some(Position(p)));
                 drop(basis.fold_in(&mut solver, all).map(<[f32]>::to_vec));
             }
         }
