@@ -183,23 +183,25 @@ fn conjugate_gradients(
         }
         let curvature = column_products(&direction, &image);
         let step = quotients(&energy, &curvature);
+        let back: Vec<f32> = step.iter().map(|step| -step).collect();
         for row in 0..image.len() {
-            for k in 0..d {
-                solution.row_mut(row)[k] += step[k] * direction.row(row)[k];
-                residual.row_mut(row)[k] -= step[k] * image.row(row)[k];
-            }
+            add_scaled(&step, direction.row(row), solution.row_mut(row));
+            add_scaled(&back, image.row(row), residual.row_mut(row));
         }
         let left = column_products(&residual, &residual);
         let turn = quotients(&left, &energy);
         for row in 0..image.len() {
-            for k in 0..d {
-                let value = &mut direction.row_mut(row)[k];
-                *value = residual.row(row)[k] + turn[k] * *value;
-            }
+            let parts = direction.row_mut(row).iter_mut().zip(residual.row(row)).zip(&turn);
+            parts.for_each(|((value, residual), turn)| *value = residual + turn * *value);
         }
         energy = left;
     }
     false
+}
+
+/// `y_k += alpha_k · x_k`.
+fn add_scaled(alpha: &[f32], x: &[f32], y: &mut [f32]) {
+    y.iter_mut().zip(alpha.iter().zip(x)).for_each(|(y, (alpha, x))| *y += alpha * x);
 }
 
 /// Σ_rows a_k b_k for each component k.

@@ -8,7 +8,7 @@
 
 use super::cholesky;
 use super::principal::{add_outer, for_each_four};
-use super::vector::{Dim, axpy, dot, dot4};
+use super::vector::{Dim, axpy, dot};
 
 /// A solver with its scratch memory: one a thread, used again and again.
 #[derive(Clone, Debug)]
@@ -116,14 +116,8 @@ impl FoldIn {
         for i in 0..n {
             let out = &mut self.matrix[i * n + i..(i + 1) * n];
             let row = &self.rows[i * d..][..d];
-            let mut others = self.rows[i * d..].chunks_exact(4 * d);
-            let mut fours = out.chunks_exact_mut(4);
-            for (out, four) in fours.by_ref().zip(others.by_ref()) {
-                let [a, b, c, e] = [0, 1, 2, 3].map(|k| &four[k * d..][..d]);
-                out.copy_from_slice(&dot4(row, [a, b, c, e]));
-            }
-            let rest = others.remainder().chunks_exact(d);
-            fours.into_remainder().iter_mut().zip(rest).for_each(|(out, r)| *out = dot(row, r));
+            let others = self.rows[i * d..].chunks_exact(d);
+            out.iter_mut().zip(others).for_each(|(out, other)| *out = dot(row, other));
             out[0] += 1.0;
         }
         if cholesky::factor(&mut self.matrix, n).is_err() {

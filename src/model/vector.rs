@@ -111,23 +111,6 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum(&lanes)
 }
 
-/// Inner products of `a` with four vectors of its length, a multiple of [`LANES`]. To the bit what
-/// four calls of [`dot`] give, in half the time: the sums do not wait for each other.
-#[inline]
-pub(super) fn dot4(a: &[f32], b: [&[f32]; 4]) -> [f32; 4] {
-    let (a, _) = a.as_chunks::<LANES>();
-    let b = b.map(|b| &b.as_chunks::<LANES>().0[..a.len()]);
-    let mut lanes = [[0.0; LANES]; 4];
-    for (i, a) in a.iter().enumerate() {
-        for (lanes, b) in lanes.iter_mut().zip(b) {
-            for lane in 0..LANES {
-                lanes[lane] += a[lane] * b[i][lane];
-            }
-        }
-    }
-    [sum(&lanes[0]), sum(&lanes[1]), sum(&lanes[2]), sum(&lanes[3])]
-}
-
 fn sum(l: &[f32; LANES]) -> f32 {
     ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
 }
@@ -160,17 +143,6 @@ mod tests {
             let exact: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             let size: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a * b).abs()).sum();
             prop_assert!((f64::from(dot(&a, &b)) - exact).abs() <= 1e-6 * size + 1e-30);
-        }
-
-        #[test]
-        fn four_products_at_once_are_the_same_bits(
-            values in proptest::collection::vec(-10.0f32..10.0, 5 * 24)
-        ) {
-            let rows: Vec<&[f32]> = values.chunks(24).collect();
-            let four = dot4(rows[0], [rows[1], rows[2], rows[3], rows[4]]);
-            for (one, row) in four.iter().zip(&rows[1..]) {
-                prop_assert_eq!(one.to_bits(), dot(rows[0], row).to_bits());
-            }
         }
 
         #[test]
