@@ -51,7 +51,7 @@ impl FoldIn {
 
     /// The vector u that minimises Σ_j w_j (1 − u·t_j)² + Σ_k a_k u_k² over pairs (t_j, w_j) of
     /// item vectors and weights ≥ 0. The vectors may be any (frozen or live) of the dimension and
-    /// along the axes of the basis that made this solver. About 2 µs for 20 vectors of 64.
+    /// along the axes of the basis that made this solver. docs/benchmarks.md has its time.
     ///
     /// None where that is the zero vector: no history, or none that was ever trained; and where
     /// a vector or weight is not finite.
