@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dataset;
+pub mod embedding;
 pub mod event;
 pub mod feature;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod fixtures;
 pub mod global;
 pub mod ids;
 pub mod kafka;
+pub mod model;
 pub mod runtime;
 pub mod serving;
 pub mod simulation;

@@ -198,6 +198,8 @@ impl ShardStore {
         // A large commit is compacted soon: compressing it well now would be work done twice.
         let mut bulk_options = users_options(rules, resources);
         bulk_options.set_bottommost_compression_type(DBCompressionType::Lz4);
+        // Without this the level meant for zstd would be LZ4's slow one.
+        bulk_options.set_bottommost_compression_options(-14, DEFAULT_LEVEL, 0, 0, false);
         let store = Self {
             db,
             path: path.into(),
@@ -469,6 +471,9 @@ fn encode_meta<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, StoreErr
     serde_json::to_vec(value)
         .map_err(|e| StoreError::Damaged { path: path.into(), what: e.to_string() })
 }
+
+/// RocksDB's `kDefaultCompressionLevel`: whatever the algorithm's own default is.
+const DEFAULT_LEVEL: i32 = 32_767;
 
 fn users_options(rules: FoldRules, resources: &StoreResources) -> Options {
     let mut options = Options::default();
