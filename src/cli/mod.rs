@@ -11,6 +11,7 @@ mod output;
 mod pace;
 mod recommend;
 mod replay;
+mod rows;
 mod simulate;
 mod state;
 mod topics;
