@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dataset;
+pub mod evaluation;
 pub mod event;
 pub mod feature;
 #[cfg(test)]
