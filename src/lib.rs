@@ -6,6 +6,7 @@ pub mod client;
 pub mod config;
 pub mod dataset;
 pub mod embedding;
+pub mod evaluation;
 pub mod event;
 pub mod feature;
 #[cfg(test)]

@@ -35,7 +35,7 @@ const ROOMS: &[&str] = &[
 const PRODUCERS: &[&str] = &["dataset", "simulation"];
 
 /// What puts rooms together into processes; imports anything, and is imported by nothing else.
-const PROGRAMS: &[&str] = &["worker", "client", "cli", "main", "lib", "fixtures"];
+const PROGRAMS: &[&str] = &["worker", "client", "evaluation", "cli", "main", "lib", "fixtures"];
 
 /// What a room must do without, beyond the order of rooms, and why.
 const NEVER: &[(&str, &[&str], &str)] = &[

@@ -6,11 +6,13 @@ mod config;
 mod deadletters;
 mod demo;
 mod doctor;
+mod evaluate;
 mod interrupt;
 mod output;
 mod pace;
 mod recommend;
 mod replay;
+mod rows;
 mod simulate;
 mod state;
 mod topics;
@@ -76,6 +78,8 @@ enum Command {
     Recommend(recommend::Args),
     /// Send a public data set as events
     Replay(replay::Args),
+    /// See how well what serves would have done on a data set
+    Evaluate(evaluate::Args),
     /// Let a seeded world of users watch, click and ask
     Simulate(simulate::Args),
     /// Look at the state of users
@@ -127,6 +131,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Catalog(args) => catalog::run(&args, &config),
         Command::Recommend(args) => recommend::run(&args, &config),
         Command::Replay(args) => replay::run(&args, &config),
+        Command::Evaluate(args) => evaluate::run(&args, &config),
         Command::Simulate(args) => simulate::run(&args, &config),
         Command::State(args) => state::run(&args, &config),
         Command::Deadletters(args) => deadletters::run(&args, &config),

@@ -1,9 +1,7 @@
 //! `driftline replay`: a data set as events.
 
 mod resume;
-mod sessions;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,21 +11,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use self::resume::{Deliveries, Noted};
-use self::sessions::{Gap, Sessions, parse_gap};
 use super::pace::{Pacer, Speed};
+use super::rows::{Columns, Gap, parse_gap};
 use super::{Failure, cluster, interrupt};
 use crate::client::EventSender;
 use crate::config::Config;
-use crate::dataset::{
-    ColumnMapping, Dataset, DatasetError, EventKind, Format, Row, RowKind, TimeUnit,
-};
-use crate::event::{self, UserEvent};
+use crate::dataset::{Dataset, DatasetError, Format, Row, Sessions};
 use crate::kafka::{Delivery, ProducerKind};
 use crate::runtime::Stop;
 use crate::time::{DAY_MS, wall_now};
 
-/// The gap of `--session-gap` for data known to lack sessions.
-const USUAL_GAP: Duration = Duration::from_secs(30 * 60);
 /// How often the resume file is written. A kill sends again what came after: deduplicated.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How long the last events may take to be delivered.
@@ -81,67 +74,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     columns: Columns,
-}
-
-/// Which column holds what, for `columns`.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Columns (format columns)")]
-struct Columns {
-    /// The user's id
-    #[arg(long, default_value = "user_id")]
-    user_column: String,
-    /// The item's id
-    #[arg(long, default_value = "item_id")]
-    item_column: String,
-    /// When it happened
-    #[arg(long, default_value = "timestamp")]
-    time_column: String,
-    /// What the time counts: s, ms or us
-    #[arg(long, default_value = "ms")]
-    time_unit: TimeUnit,
-    /// Milliseconds watched; makes rows watches
-    #[arg(long)]
-    watched_column: Option<String>,
-    /// The item's length in milliseconds
-    #[arg(long)]
-    duration_column: Option<String>,
-    /// The surface
-    #[arg(long)]
-    surface_column: Option<String>,
-    /// The session
-    #[arg(long)]
-    session_column: Option<String>,
-    /// What rows become: click or watch [default: watch where --watched-column is given]
-    #[arg(long)]
-    kind: Option<EventKind>,
-    /// Separator of CSV files [default: a comma, a tab in .tsv files]
-    #[arg(long, value_parser = parse_delimiter)]
-    delimiter: Option<u8>,
-}
-
-impl Columns {
-    fn mapping(&self) -> ColumnMapping {
-        ColumnMapping {
-            user: self.user_column.clone(),
-            item: self.item_column.clone(),
-            time: self.time_column.clone(),
-            time_unit: self.time_unit,
-            watched: self.watched_column.clone(),
-            duration: self.duration_column.clone(),
-            surface: self.surface_column.clone(),
-            session: self.session_column.clone(),
-            kind: self.kind,
-            delimiter: self.delimiter,
-        }
-    }
-}
-
-pub(super) fn parse_delimiter(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        [byte] => Ok(*byte),
-        b"\\t" => Ok(b'\t'),
-        _ => Err(format!("{text:?}: one ASCII character, or \\t for a tab")),
-    }
 }
 
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
@@ -234,14 +166,13 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(args: &'a Args, config: &Config, noted: Noted, stop: Stop) -> Result<Self, Failure> {
-        let usual = Gap((args.format == Format::KuaiRand).then_some(USUAL_GAP));
         Ok(Self {
             args,
             sender: EventSender::new(config, ProducerKind::Durable)?,
             deliveries: Arc::new(Mutex::new(Deliveries::from_row(noted.rows))),
             noted,
             last_note: Instant::now(),
-            sessions: args.session_gap.unwrap_or(usual).0.map(Sessions::new),
+            sessions: Gap::sessions(args.session_gap, args.format),
             pacer: Pacer::new(args.speed),
             bar: ProgressBar::new_spinner(),
             stop,
@@ -297,7 +228,7 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         let session = row.session.as_deref().or(derived.as_deref()).unwrap_or_default();
-        let Some(event) = event(row, session, self.noted.shift_ms) else {
+        let Some(event) = row.event(session, self.noted.shift_ms) else {
             self.lock().begin(false);
             return Ok(());
         };
@@ -410,66 +341,5 @@ impl BadRows {
         } else if self.count == SHOWN_BAD_ROWS + 1 {
             eprintln!("passed over: more, which are only counted");
         }
-    }
-}
-
-/// The event a row becomes; none for an impression, which is not the user's doing.
-fn event<'a>(row: &'a Row, session: &'a str, shift_ms: i64) -> Option<UserEvent<'a>> {
-    let kind = match row.kind {
-        RowKind::Impression => return None,
-        RowKind::Click => event::EventKind::Click { position: None },
-        RowKind::Watch { watched_ms, duration_ms } => {
-            event::EventKind::Watch { watched_ms, duration_ms: duration_ms.unwrap_or(0) }
-        }
-    };
-    Some(UserEvent {
-        id: Cow::Owned(row.event_id()),
-        user: Cow::Borrowed(row.user.as_str()),
-        item: Cow::Borrowed(row.item.as_str()),
-        at: row.at.plus_millis(shift_ms),
-        kind,
-        surface: Cow::Borrowed(row.surface.as_ref().map_or("", |surface| surface.as_str())),
-        session: Cow::Borrowed(session),
-        request: None,
-        value: 0.0,
-        device: None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::{ItemId, UserId};
-    use crate::time::EventTime;
-
-    fn row(kind: RowKind) -> Row {
-        Row {
-            user: UserId::from("ada"),
-            item: ItemId::from("v1"),
-            at: EventTime::from_millis(1_000),
-            surface: None,
-            session: None,
-            kind,
-            source: Arc::from("test"),
-            number: 7,
-        }
-    }
-
-    #[test]
-    fn clicks_and_watches_become_events_and_impressions_do_not() {
-        assert_eq!(event(&row(RowKind::Impression), "", 0), None);
-        let click = row(RowKind::Click);
-        let click = event(&click, "s", 500).unwrap();
-        assert_eq!((click.at.millis(), &*click.id, &*click.session), (1_500, "test-7-c", "s"));
-        let watch = row(RowKind::Watch { watched_ms: 9, duration_ms: None });
-        let expected = event::EventKind::Watch { watched_ms: 9, duration_ms: 0 };
-        assert_eq!(event(&watch, "", 0).unwrap().kind, expected);
-    }
-
-    #[test]
-    fn a_delimiter_is_one_character_or_a_tab() {
-        assert_eq!(parse_delimiter(";"), Ok(b';'));
-        assert_eq!(parse_delimiter("\\t"), Ok(b'\t'));
-        assert!(parse_delimiter("").is_err() && parse_delimiter("::").is_err());
     }
 }

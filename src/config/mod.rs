@@ -18,6 +18,7 @@ pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
 pub use load::{ConfigError, Sources, load};
 
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
+use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
 use crate::kafka::{ClientSettings, GroupProtocol};
 use crate::telemetry::LogFormat;
 
@@ -277,6 +278,16 @@ impl Default for GlobalConfig {
             trending_half_life_hours: 24.0,
             trending_half_life_hours_by_surface: BTreeMap::new(),
         }
+    }
+}
+
+impl GlobalConfig {
+    /// Empty tables of this configuration.
+    pub fn tables(&self) -> GlobalTables {
+        let by_surface = self.trending_half_life_hours_by_surface.clone().into_iter().collect();
+        let half_lives = HalfLives { default_hours: self.trending_half_life_hours, by_surface };
+        let neighbours = NeighboursConfig { max_sessions: self.sessions, ..Default::default() };
+        GlobalTables::new(neighbours, half_lives)
     }
 }
 

@@ -22,6 +22,7 @@
 mod cell;
 mod columns;
 mod error;
+mod gaps;
 mod items;
 mod kuairand;
 mod lines;
@@ -35,17 +36,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::event::{self, UserEvent};
 use crate::ids::{ItemId, Surface, UserId};
 use crate::time::EventTime;
 
 pub use columns::{ColumnMapping, EventKind, TimeUnit};
 pub use error::DatasetError;
+pub use gaps::Sessions;
 pub use items::{ITEM_FIELDS, ItemColumns, ItemFormat, ItemRow, Items, RefusedRow};
 pub use movielens::FILM_MS;
 pub use postgres::{Database, DatabaseError, DatabasePass, DatabaseTls};
@@ -141,6 +145,30 @@ impl Row {
             RowKind::Watch { .. } => 'w',
         };
         format!("{}-{}-{kind}", self.source, self.number)
+    }
+
+    /// The event it becomes, in `session` (empty for none), later by `shift_ms`; none for an
+    /// impression, which is not the user's doing.
+    pub fn event<'a>(&'a self, session: &'a str, shift_ms: i64) -> Option<UserEvent<'a>> {
+        let kind = match self.kind {
+            RowKind::Impression => return None,
+            RowKind::Click => event::EventKind::Click { position: None },
+            RowKind::Watch { watched_ms, duration_ms } => {
+                event::EventKind::Watch { watched_ms, duration_ms: duration_ms.unwrap_or(0) }
+            }
+        };
+        Some(UserEvent {
+            id: Cow::Owned(self.event_id()),
+            user: Cow::Borrowed(self.user.as_str()),
+            item: Cow::Borrowed(self.item.as_str()),
+            at: self.at.plus_millis(shift_ms),
+            kind,
+            surface: Cow::Borrowed(self.surface.as_ref().map_or("", |surface| surface.as_str())),
+            session: Cow::Borrowed(session),
+            request: None,
+            value: 0.0,
+            device: None,
+        })
     }
 }
 

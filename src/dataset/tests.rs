@@ -455,3 +455,24 @@ fn the_public_diginetica_sessions_are_read_whole() {
     assert_eq!(sessions.len(), 204_789);
     assert_eq!(period_of(rows[rows.len() - 1].at), 16);
 }
+
+#[test]
+fn clicks_and_watches_become_events_and_impressions_do_not() {
+    let row = |kind| Row {
+        user: UserId::from("ada"),
+        item: ItemId::from("v1"),
+        at: EventTime::from_millis(1_000),
+        surface: None,
+        session: None,
+        kind,
+        source: Arc::from("test"),
+        number: 7,
+    };
+    assert_eq!(row(RowKind::Impression).event("", 0), None);
+    let click = row(RowKind::Click);
+    let click = click.event("s", 500).unwrap();
+    assert_eq!((click.at.millis(), &*click.id, &*click.session), (1_500, "test-7-c", "s"));
+    let watch = row(RowKind::Watch { watched_ms: 9, duration_ms: None });
+    let expected = event::EventKind::Watch { watched_ms: 9, duration_ms: 0 };
+    assert_eq!(watch.event("", 0).unwrap().kind, expected);
+}

@@ -2,7 +2,7 @@
 
 use super::Corrupt;
 use super::varint::{self, Reader};
-use crate::event::{EventKind, Source, UserEvent};
+use crate::event::{EventKind, Interaction, Source, UserEvent};
 use crate::ids::stable_hash;
 use crate::time::{DAY_MS, EventTime};
 
@@ -61,6 +61,33 @@ impl<'a> FoldEvent<'a> {
             duration_ms,
             item: &event.item,
             surface: &event.surface,
+        }
+    }
+
+    /// What all workers are told of it. `user` is the user's [`stable_hash`], `offset` its
+    /// record's place in its topic.
+    pub fn interaction(&self, user: u64, offset: i64) -> Interaction<'a> {
+        // The user, the time and the 24-bit id hash tell events apart as the fold does.
+        let mut key = [0u8; 21];
+        key[..8].copy_from_slice(&user.to_le_bytes());
+        key[8..16].copy_from_slice(&self.at.millis().to_le_bytes());
+        key[16..20].copy_from_slice(&self.id.to_le_bytes());
+        key[20] = self.source as u8;
+        let fraction = if self.duration_ms == 0 {
+            0.0
+        } else {
+            (self.watched_ms as f64 / self.duration_ms as f64) as f32
+        };
+        Interaction {
+            source: self.source,
+            offset,
+            user: user as i64,
+            session: self.session as i64,
+            event: stable_hash(&key) as i64,
+            item: self.item,
+            event_time: self.at.millis(),
+            fraction,
+            surface: self.surface,
         }
     }
 

@@ -23,11 +23,20 @@ pub const UNTRAINED: &str = "untrained";
 
 /// The pipeline that needs no trained model. A component is one file and one line here.
 pub fn untrained() -> Pipeline {
-    Pipeline::new()
-        .hydrator(hydrators::History)
-        .source(sources::Neighbours)
-        .source(sources::Trending)
-        .source(sources::Unfinished)
+    untrained_of(&SourceKind::ALL)
+}
+
+/// The same with chosen sources only: to see what each is worth.
+pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
+    let hydrated = Pipeline::new().hydrator(hydrators::History);
+    let with_source = |pipeline: Pipeline, kind: &SourceKind| match kind {
+        SourceKind::Neighbours => pipeline.source(sources::Neighbours),
+        SourceKind::Trending => pipeline.source(sources::Trending),
+        SourceKind::Unfinished => pipeline.source(sources::Unfinished),
+    };
+    sources
+        .iter()
+        .fold(hydrated, with_source)
         .filter(filters::Excluded)
         .filter(filters::Seen)
         .filter(filters::Listed)

@@ -118,7 +118,8 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
-    const ALL: [SourceKind; 3] =
+    /// All of them, in the order in which they are asked.
+    pub const ALL: [SourceKind; 3] =
         [SourceKind::Neighbours, SourceKind::Trending, SourceKind::Unfinished];
 
     /// As replies and metrics name it.
@@ -128,6 +129,18 @@ impl SourceKind {
             SourceKind::Trending => "trending",
             SourceKind::Unfinished => "unfinished",
         }
+    }
+}
+
+impl std::str::FromStr for SourceKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
+            format!("unknown source {name:?}; use some of {}", known.join(", "))
+        })
     }
 }
 

@@ -10,10 +10,9 @@ use metrics::{Histogram, histogram};
 use super::Context;
 use super::shards::OwnedShard;
 use crate::event::{Interaction, Interactions};
-use crate::ids::stable_hash;
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
 use crate::runtime::Urgency;
-use crate::state::{Frozen, PendingEvent, StoreError};
+use crate::state::{Frozen, StoreError};
 use crate::telemetry::names;
 
 /// Interactions in one record at most: about 50 KB, far below a broker's limit for a record.
@@ -93,7 +92,7 @@ impl Committer {
         for one in frozen.pending.events() {
             let partition = partition_of(one.event.item.as_bytes(), self.partitions);
             let batch = by_partition.entry(partition).or_default();
-            batch.push(interaction(&one));
+            batch.push(one.event.interaction(one.user_hash, one.offset));
             if batch.len() == RECORD_INTERACTIONS {
                 self.send(shard, partition, std::mem::take(batch))?;
             }
@@ -122,32 +121,6 @@ impl Committer {
         self.producer
             .send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
             .map_err(|e| e.to_string())
-    }
-}
-
-fn interaction<'a>(one: &PendingEvent<'a>) -> Interaction<'a> {
-    let event = &one.event;
-    // The user, the time and the 24-bit id hash tell events apart as the fold does.
-    let mut key = [0u8; 21];
-    key[..8].copy_from_slice(&one.user_hash.to_le_bytes());
-    key[8..16].copy_from_slice(&event.at.millis().to_le_bytes());
-    key[16..20].copy_from_slice(&event.id.to_le_bytes());
-    key[20] = event.source as u8;
-    let fraction = if event.duration_ms == 0 {
-        0.0
-    } else {
-        (event.watched_ms as f64 / event.duration_ms as f64) as f32
-    };
-    Interaction {
-        source: event.source,
-        offset: one.offset,
-        user: one.user_hash as i64,
-        session: event.session as i64,
-        event: stable_hash(&key) as i64,
-        item: event.item,
-        event_time: event.at.millis(),
-        fraction,
-        surface: event.surface,
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
+use crate::global::GlobalTables;
 use crate::kafka::{Admin, KafkaError, TopicMetadata};
 use crate::runtime::{self, Stop, Urgency};
 use crate::telemetry::HealthReport;
@@ -86,18 +86,7 @@ impl Worker {
         let cluster_id = admin.cluster_id().unwrap_or_default();
         make_folder(&config.worker.data_dir)?;
 
-        let half_lives = HalfLives {
-            default_hours: config.global.trending_half_life_hours,
-            by_surface: config
-                .global
-                .trending_half_life_hours_by_surface
-                .iter()
-                .map(|(k, v)| (k.clone(), *v))
-                .collect(),
-        };
-        let neighbours =
-            NeighboursConfig { max_sessions: config.global.sessions, ..Default::default() };
-        let global = Arc::new(RwLock::new(GlobalTables::new(neighbours, half_lives)));
+        let global = Arc::new(RwLock::new(config.global.tables()));
         let catalog = Arc::new(catalog_feed::SharedCatalog::new(config.catalog.required));
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
         let context = Context {

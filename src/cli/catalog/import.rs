@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::publish::{Changes, Published, Publisher};
 use crate::cli::Failure;
-use crate::cli::replay::parse_delimiter;
+use crate::cli::rows::parse_delimiter;
 use crate::config::Config;
 use crate::dataset::{ItemColumns, ItemFormat, Items, TimeUnit};
 

@@ -1,4 +1,6 @@
-//! Sessions for data that has none: a user's events belong together until a gap. Pure.
+//! Sessions for data that has none: a user's events belong together until a gap.
+//!
+//! Enters: a user and an event time. Leaves: the id of a session. Never looks at a clock.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,18 +11,6 @@ use crate::time::EventTime;
 /// Users remembered, at 100 bytes or so each. With fewer, a user who is not seen for long gets a
 /// new session though the gap was short.
 const REMEMBERED: usize = 1_000_000;
-
-/// Reads `30m` or `none`.
-pub fn parse_gap(text: &str) -> Result<Gap, String> {
-    if text == "none" {
-        return Ok(Gap(None));
-    }
-    crate::cli::parse_duration(text).map(|gap| Gap(Some(gap)))
-}
-
-/// The quiet time after which a new session begins; none where none are derived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap(pub Option<Duration>);
 
 /// Gives every event the session it falls into.
 pub struct Sessions {
@@ -124,12 +114,5 @@ mod tests {
             assert_eq!(sessions.of(&regular, at(1)), session);
             assert!(sessions.recent.len() + sessions.older.len() <= 21);
         }
-    }
-
-    #[test]
-    fn a_gap_is_a_duration_or_none() {
-        assert_eq!(parse_gap("none"), Ok(Gap(None)));
-        assert_eq!(parse_gap("30m"), Ok(Gap(Some(Duration::from_secs(1_800)))));
-        assert!(parse_gap("often").is_err());
     }
 }

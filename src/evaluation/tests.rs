@@ -1,0 +1,209 @@
+//! Plans on small logs, and a run through the product's own components.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::metrics::Metric;
+use super::*;
+use crate::config::GlobalConfig;
+use crate::dataset::{Row, RowKind};
+use crate::ids::{ItemId, UserId};
+
+/// A log of (user, item, second), one click or watch each; of equal numbers a click and a watch
+/// are one exposure.
+fn log(events: &[(u8, u8, i64)], exposures: bool) -> Log {
+    let mut log = Log::default();
+    for (number, &(user, item, second)) in events.iter().enumerate() {
+        let row = |kind| Row {
+            user: UserId::new(format!("u{user}")),
+            item: ItemId::new(format!("i{item}")),
+            at: EventTime::from_millis(second * 1_000),
+            surface: None,
+            session: None,
+            kind,
+            source: Arc::from("test"),
+            number: number as u64,
+        };
+        log.push(&row(RowKind::Click));
+        if exposures {
+            log.push(&row(RowKind::Watch { watched_ms: 30_000, duration_ms: Some(60_000) }));
+        }
+    }
+    log.finish(None);
+    log
+}
+
+const ALL: Selection =
+    Selection { target: Target::NextClick, repeats: true, newcomers: true, sample: 1.0, seed: 1 };
+
+fn places(plan: &Plan, of: impl Fn(&Step) -> Option<u32>) -> Vec<u32> {
+    plan.steps.iter().filter_map(of).collect()
+}
+
+fn scored(plan: &Plan) -> Vec<u32> {
+    places(plan, |step| if let Step::Score(place) = step { Some(*place) } else { None })
+}
+
+fn learnt(plan: &Plan) -> Vec<u32> {
+    places(plan, |step| if let Step::Learn(place) = step { Some(*place) } else { None })
+}
+
+#[test]
+fn periods_leave_out_new_items_then_users_with_one_event() {
+    let week = 604_800;
+    let log = log(
+        &[(1, 1, 0), (1, 2, 1), (2, 1, week), (2, 3, week + 1), (3, 1, week + 2), (3, 2, week + 3)],
+        false,
+    );
+    let protocol = Protocol::Periods { length_ms: week * 1_000, per_event: false };
+    let plan = plan(&log, &protocol, &Selection { newcomers: false, ..ALL }).unwrap();
+    // Item 3 is new, which leaves user 2 with one event; of user 3 the second has a history.
+    assert_eq!((scored(&plan), plan.periods.clone()), (vec![5], vec![1]));
+    assert_eq!((plan.left_out.by_protocol, plan.left_out.newcomers), (2, 1));
+    let last_score = plan.steps.iter().rposition(|s| matches!(s, Step::Score(_)));
+    let first_learnt = plan.steps.iter().position(|s| *s == Step::Learn(2));
+    assert!(last_score < first_learnt, "a period is learnt at its end: {:?}", plan.steps);
+}
+
+#[test]
+fn the_last_target_of_each_user_and_what_comes_after_it_are_held_out() {
+    let log = log(&[(1, 1, 0), (2, 2, 1), (1, 2, 2), (2, 1, 3)], true);
+    let plan = plan(&log, &Protocol::LeaveLastOut, &ALL).unwrap();
+    // Clicks are even places, the watches of the same exposures odd.
+    assert_eq!((scored(&plan), learnt(&plan)), (vec![4, 6], vec![0, 1, 2, 3]));
+}
+
+#[test]
+fn a_time_split_learns_nothing_after_it_but_folds() {
+    let log = log(&[(1, 1, 0), (1, 2, 1), (1, 3, 2), (1, 4, 3)], false);
+    let plan = plan(&log, &Protocol::TimeSplit { train_share: 0.5 }, &ALL).unwrap();
+    assert_eq!((scored(&plan), learnt(&plan)), (vec![2, 3], vec![0, 1]));
+    assert!(plan.steps.contains(&Step::Fold(3)));
+}
+
+#[test]
+fn given_targets_that_are_not_in_the_data_are_refused_with_their_line() {
+    let log = log(&[(1, 1, 0), (1, 2, 1)], false);
+    let one = |item: &str| GivenTarget {
+        user: "u1".into(),
+        item: item.into(),
+        negatives: vec!["i9".into()],
+    };
+    let plan_of = |given| plan(&log, &Protocol::Negatives(given), &ALL);
+    let error = plan_of(vec![one("i2"), one("i7")]).unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("i7"), "{error}");
+    let plan = plan_of(vec![one("i2")]).unwrap();
+    assert_eq!((scored(&plan), learnt(&plan), plan.given), (vec![1], vec![0], vec![0]));
+}
+
+#[test]
+fn nothing_to_score_is_an_error_that_says_what_to_try() {
+    let log = log(&[(1, 1, 0), (1, 1, 1)], false);
+    let masked = Selection { repeats: false, newcomers: false, ..ALL };
+    let error = plan(&log, &Protocol::Prequential, &masked).unwrap_err().to_string();
+    assert!(error.contains("--repeats keep") && error.contains("repeats: 1"), "{error}");
+    assert!(plan(&Log::default(), &Protocol::LeaveLastOut, &ALL).is_err());
+}
+
+#[test]
+fn a_long_view_is_a_share_of_a_film_and_seconds_of_a_clip() {
+    let log = log(&[(1, 1, 0)], true);
+    let watch = log.events()[1];
+    let long =
+        |watched_ms, duration_ms| Event { watched_ms, duration_ms, ..watch }.is(Target::LongView);
+    assert!(long(18_000, 60_000) && !long(17_999, 60_000));
+    assert!(long(9_000, 9_000) && !long(8_999, 9_000) && long(18_000, 0));
+    let film = crate::dataset::FILM_MS;
+    assert!(long(film * 4 / 5, film) && !long(film * 3 / 5, film));
+    assert!(!log.events()[0].is(Target::LongView));
+}
+
+fn run(log: &Log, arms: Vec<Arm>) -> Evaluation {
+    let plan = plan(log, &Protocol::Prequential, &ALL).unwrap();
+    let run = Run { log, plan: &plan, given: &[], arms, top: 5, repeats: true };
+    let tables = GlobalConfig::default().tables();
+    run.evaluate(FoldRules::default(), tables, |_| true).unwrap().unwrap()
+}
+
+#[test]
+fn a_pattern_in_the_data_is_found_by_neighbours_and_not_by_trending() {
+    // Everybody watches three items that follow each other, of twenty such chains.
+    let chain = |n: i64| {
+        let (user, first) = (n as u8, (n % 20 * 3) as u8);
+        (0..3).map(move |k| (user, first + k as u8, n * 10 + k))
+    };
+    let events: Vec<_> = (0..200).flat_map(chain).collect();
+    let log = log(&events, false);
+    let found = run(&log, Arm::all(&SourceKind::ALL, true));
+    let names: Vec<&str> = found.arms.iter().map(|arm| arm.arm.name.as_str()).collect();
+    let expected = [
+        "blend",
+        "trending (floor)",
+        "neighbours",
+        "unfinished",
+        "without neighbours",
+        "without trending",
+        "without unfinished",
+    ];
+    assert_eq!(names, expected);
+    let recall = |arm| found.mean(arm, Metric::Recall(5));
+    assert!(recall(0) > recall(1) + 0.3, "{} {}", recall(0), recall(1));
+    let gain = found.gain_over(1, Metric::Recall(5), 1).unwrap();
+    assert!(gain.low > 0.0 && (gain.mean - (recall(0) - recall(1))).abs() < 1e-9, "{gain:?}");
+    assert_eq!(found.gain_over(0, Metric::Mpr, 1).unwrap().high, 0.0);
+}
+
+#[test]
+fn a_run_ends_where_it_is_told_to_stop() {
+    let log = log(&[(1, 1, 0), (1, 2, 1)], false);
+    let plan = plan(&log, &Protocol::Prequential, &ALL).unwrap();
+    let arms = Arm::all(&SourceKind::ALL, false);
+    let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, repeats: true };
+    let tables = GlobalConfig::default().tables();
+    assert!(run.evaluate(FoldRules::default(), tables, |_| false).unwrap().is_none());
+}
+
+proptest! {
+    #[test]
+    fn no_target_is_folded_or_learnt_before_it_is_scored(
+        events in prop::collection::vec((0u8..6, 0u8..9, 0i64..40), 1..60),
+        exposures in any::<bool>(),
+        which in 0..5,
+    ) {
+        let log = log(&events, exposures);
+        let protocol = match which {
+            0 => Protocol::Prequential,
+            1 => Protocol::Periods { length_ms: 10_000, per_event: true },
+            2 => Protocol::Periods { length_ms: 10_000, per_event: false },
+            3 => Protocol::LeaveLastOut,
+            _ => Protocol::TimeSplit { train_share: 0.5 },
+        };
+        let Ok(plan) = plan(&log, &protocol, &ALL) else { return Ok(()) };
+        let (mut folded, mut learnt) = (HashSet::new(), HashSet::new());
+        for step in &plan.steps {
+            match *step {
+                Step::Fold(place) => prop_assert!(folded.insert(place)),
+                Step::Learn(place) => prop_assert!(learnt.insert(place)),
+                Step::Score(place) => {
+                    let own = &log.events()[place as usize];
+                    for (other, event) in log.events().iter().enumerate() {
+                        let other = other as u32;
+                        let after = other >= place;
+                        if event.row == own.row {
+                            prop_assert!(!folded.contains(&other) && !learnt.contains(&other));
+                        }
+                        if after && event.user == own.user {
+                            prop_assert!(!folded.contains(&other), "the user's future");
+                        }
+                        // Only leaving the last out learns what others do later.
+                        if after && which != 3 {
+                            prop_assert!(!learnt.contains(&other), "the future");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
