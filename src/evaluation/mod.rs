@@ -111,7 +111,7 @@ pub struct Evaluation {
 
 /// What a run is made of.
 pub struct Run<'a> {
-    /// Sorted.
+    /// Finished, so in time order.
     pub log: &'a Log,
     /// Of the log.
     pub plan: &'a Plan,

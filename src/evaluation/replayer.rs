@@ -14,8 +14,8 @@ use crate::serving::{Pipeline, Query, World};
 /// Operands are folded into the state at this size, in bytes, as the store's compaction does.
 /// Larger: reads fold more. Smaller: writes encode more.
 const COMPACT_AT: usize = 4_096;
-/// Trending is ranked anew after so many events at most: about what a busy worker learns in the
-/// second between two refreshes would be more.
+/// Trending is ranked anew after so many events at most. A busy worker learns more than that
+/// between two refreshes; fewer would cost a run more time than its lists.
 const REFRESH_AT_MOST: u64 = 1_000;
 
 #[derive(Clone, Default)]
