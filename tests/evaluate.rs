@@ -34,9 +34,15 @@ fn refused(arguments: &[&str], words: &[&str]) {
     assert!(!errors.contains("panicked"), "{errors}");
 }
 
-/// Sixty people, each of whom has five of thirty items that follow each other.
+/// The `k`-th item of a person: five of thirty that follow each other in a circle, which people
+/// enter in different places, so that what is last for one is not for another.
+fn item(user: u32, k: u32) -> u32 {
+    (user % 6) * 5 + (user / 6 + k) % 5
+}
+
+/// Sixty people, each of whom has five items.
 fn visits() -> impl Iterator<Item = (u32, u32, u32)> {
-    (0..60u32).flat_map(|user| (0..5).map(move |k| (user, (user % 6) * 5 + k, user * 10_000 + k)))
+    (0..60u32).flat_map(|user| (0..5).map(move |k| (user, item(user, k), user * 10_000 + k)))
 }
 
 struct Files(TempDir);
@@ -60,9 +66,8 @@ impl Files {
             let in_period = visits().map(|(u, i, _)| format!("{} {i}\n", u + 60 * period));
             files.write(&format!("weeks/period_{period}.txt"), &in_period.collect::<String>());
         }
-        let last = |user: u32| {
-            format!("({user},{})\t100\t101\t{}\n", (user % 6) * 5 + 4, (user % 6) * 5 + 9)
-        };
+        let last =
+            |user: u32| format!("({user},{})\t100\t101\t{}\n", item(user, 4), (user % 6) * 5 + 9);
         files.write("given.negative", &(0..60).map(last).collect::<String>());
         files
     }

@@ -26,7 +26,7 @@ const PREFIX: &str = "demo-";
 const SPEED: f64 = 2_880.0;
 /// Lists asked for by other people before the newcomer arrives, so that there is something to
 /// recommend from.
-const CROWD_LISTS: u64 = 300;
+const CROWD_LISTS: u64 = 900;
 /// Items on the newcomer's list.
 const COUNT: usize = 8;
 
@@ -101,8 +101,8 @@ fn show(args: &Args, config: &Config, stop: &Stop, begun: Instant) -> Result<(),
     let world = WorldConfig {
         // Another world each time: its people and their events are not those of the last run.
         seed: seed as u64,
-        users: 400,
-        items: 1_000,
+        users: 1_200,
+        items: 600,
         creators: 120,
         start: EventTime::from_millis(wall_now() - 2 * DAY_MS),
         ..WorldConfig::default()

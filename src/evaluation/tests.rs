@@ -111,8 +111,11 @@ fn nothing_to_score_is_an_error_that_says_what_to_try() {
 fn a_long_view_is_a_share_of_a_film_and_seconds_of_a_clip() {
     let log = log(&[(1, 1, 0)], true);
     let watch = log.events()[1];
-    let long =
-        |watched_ms, duration_ms| Event { watched_ms, duration_ms, ..watch }.is(Target::LongView);
+    let long = |watched_ms, duration_ms| {
+        let mut lasting = watch;
+        (lasting.watched_ms, lasting.duration_ms) = (watched_ms, duration_ms);
+        lasting.is(Target::LongView)
+    };
     assert!(long(18_000, 60_000) && !long(17_999, 60_000));
     assert!(long(9_000, 9_000) && !long(8_999, 9_000) && long(18_000, 0));
     let film = crate::dataset::FILM_MS;
