@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Longest user, item, session or event id accepted, in bytes. Ids are kept once per event in
 /// every history, so a larger limit lets one bad client inflate the state of everyone.
@@ -68,4 +69,25 @@ id!(
 /// (XXH3, seed 0). What is hashed is said where it is made.
 pub fn stable_hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+/// For tables whose keys are [`stable_hash`]es already: a look-up hashes nothing again.
+pub type Prehashed = BuildHasherDefault<PrehashedHasher>;
+
+/// Passes a 64-bit key through.
+#[derive(Default)]
+pub struct PrehashedHasher(u64);
+
+impl Hasher for PrehashedHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = stable_hash(bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use driftline::catalog::Catalog;
 use driftline::config::GlobalConfig;
 use driftline::dataset::{ColumnMapping, Dataset, Format, PERIOD_MS};
 use driftline::evaluation::metrics::Metric;
@@ -41,7 +42,12 @@ fn diginetica_per_event_reaches_the_published_best_and_more() {
     let plan = plan(&log, &protocol, &selection).expect("a plan");
     let arms = vec![Arm { name: "blend".into(), sources: SourceKind::ALL.to_vec() }];
     let run = Run { log: &log, plan: &plan, given: &[], arms, top: LIST, repeats: true };
-    let found = run.evaluate(FoldRules::default(), GlobalConfig::default().tables(), |_| true);
+    let found = run.evaluate(
+        FoldRules::default(),
+        GlobalConfig::default().tables(),
+        Catalog::default(),
+        |_| true,
+    );
     let found = found.expect("own bytes").expect("to the end");
     let recall = found.mean(0, Metric::Recall(LIST));
     let mrr = found.mean(0, Metric::Mrr(LIST));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The number of the empty text, and of the empty list.
-const EMPTY: u32 = 0;
+pub(super) const EMPTY: u32 = 0;
 
 /// Texts by number. What is no longer used stays: the values of a platform's fields are few next
 /// to its items, and come back.
@@ -82,6 +82,16 @@ impl Lists {
 
     pub(super) fn texts(&self, symbol: u32) -> impl ExactSizeIterator<Item = &str> {
         self.lists[symbol as usize].iter().map(|name| self.names.text(*name))
+    }
+
+    /// The numbers of a list's texts.
+    pub(super) fn words(&self, symbol: u32) -> &[u32] {
+        &self.lists[symbol as usize]
+    }
+
+    /// The text of one of them.
+    pub(super) fn word(&self, word: u32) -> &str {
+        self.names.text(word)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -1,10 +1,14 @@
-//! One item of the catalog, as filters ask about it.
+//! One item of the catalog, as filters and sources ask about it.
+
+use std::sync::Arc;
 
 use super::Catalog;
+use super::interner::EMPTY;
 use crate::time::{DAY_MS, EventTime};
 
-/// What is held of an item: 48 bytes. Texts are numbers of the catalog's interners.
+/// What is held of an item: 64 bytes and its name. Texts are numbers of the catalog's interners.
 pub(super) struct Entry {
+    pub(super) name: Arc<str>,
     /// [`NEVER`] where not known: nothing published then is young.
     pub(super) published: EventTime,
     /// [`NEVER`] where there is no such limit.
@@ -15,6 +19,8 @@ pub(super) struct Entry {
     pub(super) categories: u32,
     pub(super) languages: u32,
     pub(super) countries: u32,
+    /// Categories, then tags.
+    pub(super) labels: u32,
     pub(super) blocked: bool,
 }
 
@@ -69,6 +75,16 @@ impl<'a> Listing<'a> {
     /// Who made it; empty where not known.
     pub fn creator(self) -> &'a str {
         self.catalog.creators.text(self.entry.creator)
+    }
+
+    /// Who made it, by number; none where not known.
+    pub fn creator_number(self) -> Option<u32> {
+        Some(self.entry.creator).filter(|creator| *creator != EMPTY)
+    }
+
+    /// Its labels by number: its categories, then its tags.
+    pub fn labels(self) -> &'a [u32] {
+        self.catalog.labels.words(self.entry.labels)
     }
 
     /// Its categories, the main one first.

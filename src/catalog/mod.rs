@@ -9,32 +9,38 @@
 mod difference;
 mod interner;
 mod listing;
+mod shelves;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use crate::event::CatalogItem;
-use crate::ids::stable_hash;
+use crate::ids::{Prehashed, stable_hash};
+use crate::time::EventTime;
 
 pub use difference::{Change, Difference, Field};
 pub use listing::Listing;
+pub use shelves::{Shelf, Shelved, Shelves};
 
 use interner::{Lists, Names};
 use listing::{Entry, FOR_GOOD, NEVER};
 
 /// All items of the platform, in memory. Items are known by the XXH3-64 of their ids, which
-/// candidates carry already: a look-up hashes nothing, and no names are held. Two of ten million
-/// items share a hash with a probability of one in 400,000.
+/// candidates carry already: a look-up hashes nothing. Two of ten million items share a hash with a
+/// probability of one in 400,000.
 #[derive(Default)]
 pub struct Catalog {
-    items: HashMap<u64, Entry, AsItIs>,
-    delisted: HashSet<u64, AsItIs>,
+    items: HashMap<u64, Entry, Prehashed>,
+    delisted: HashSet<u64, Prehashed>,
     creators: Names,
     categories: Lists,
     languages: Lists,
     countries: Lists,
+    labels: Lists,
+    shelves: Arc<Shelves>,
+    name_bytes: usize,
     required: bool,
 }
 
@@ -58,7 +64,9 @@ impl Catalog {
     /// Takes an item's record in place of any earlier one.
     pub fn upsert(&mut self, item: &CatalogItem) {
         let hash = stable_hash(item.item.as_str().as_bytes());
+        let labels: Vec<String> = item.categories.iter().chain(&item.tags).cloned().collect();
         let entry = Entry {
+            name: item.item.as_str().into(),
             published: item.published.unwrap_or(NEVER),
             from: item.available_from.unwrap_or(NEVER),
             until: item.available_until.unwrap_or(FOR_GOOD),
@@ -66,16 +74,22 @@ impl Catalog {
             categories: self.categories.symbol(&item.categories),
             languages: self.languages.symbol(&item.languages),
             countries: self.countries.symbol(&item.available_countries),
+            labels: self.labels.symbol(&labels),
             blocked: item.blocked,
         };
-        self.items.insert(hash, entry);
+        self.name_bytes += item.item.as_str().len();
+        if let Some(earlier) = self.items.insert(hash, entry) {
+            self.name_bytes -= earlier.name.len();
+        }
         self.delisted.remove(&hash);
     }
 
     /// Takes an item's tombstone.
     pub fn delist(&mut self, item: &str) {
         let hash = stable_hash(item.as_bytes());
-        self.items.remove(&hash);
+        if let Some(entry) = self.items.remove(&hash) {
+            self.name_bytes -= entry.name.len();
+        }
         self.delisted.insert(hash);
     }
 
@@ -108,36 +122,46 @@ impl Catalog {
         self.delisted.len()
     }
 
+    /// Ranks what is under each label and by each creator, by how much each item, by its XXH3-64,
+    /// is watched as of `at`. Looks at every item; for a background thread, which hands the
+    /// result to [`Catalog::set_shelves`].
+    pub fn shelve(&self, watched: &[(u64, f32)], at: EventTime) -> Shelves {
+        Shelves::make(self, watched.iter().copied().collect(), at)
+    }
+
+    /// Takes shelves made of this catalog.
+    pub fn set_shelves(&mut self, shelves: Shelves) {
+        self.shelves = Arc::new(shelves);
+    }
+
+    /// As last made. What was delisted since may still be on them: filters know.
+    pub fn shelves(&self) -> &Shelves {
+        &self.shelves
+    }
+
+    /// The text of a label's number.
+    pub fn label(&self, label: u32) -> &str {
+        self.labels.word(label)
+    }
+
+    fn labels_of(&self, entry: &Entry) -> impl Iterator<Item = u32> + '_ {
+        self.labels.words(entry.labels).iter().copied()
+    }
+
     /// Memory held, in bytes, estimated.
     pub fn bytes(&self) -> usize {
         // A table keeps one byte of control beside each place.
         let entry = size_of::<(u64, Entry)>() + 1;
+        // A name has its counts beside it.
         self.items.capacity() * entry
+            + self.name_bytes
+            + self.items.len() * 16
+            + self.shelves.bytes()
             + self.delisted.capacity() * 9
             + self.creators.bytes()
-            + [&self.categories, &self.languages, &self.countries]
+            + [&self.categories, &self.languages, &self.countries, &self.labels]
                 .iter()
                 .map(|lists| lists.bytes())
                 .sum::<usize>()
-    }
-}
-
-/// Keys that are hashes already.
-type AsItIs = BuildHasherDefault<Unhashed>;
-
-#[derive(Default)]
-struct Unhashed(u64);
-
-impl Hasher for Unhashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = stable_hash(bytes);
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }

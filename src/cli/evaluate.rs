@@ -7,8 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::rows::{Columns, Gap, parse_gap};
 use super::{Failure, interrupt};
+use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::dataset::{Dataset, DatasetError, Format};
+use crate::dataset::{Dataset, DatasetError, Format, ItemColumns, Items, RefusedRow};
 use crate::evaluation::{
     Arm, GivenTarget, Log, Protocol, Run, Selection, Target, plan, read_negatives, report,
     sliding_svg,
@@ -86,7 +87,8 @@ pub struct Args {
     /// Length of the lists
     #[arg(long, default_value_t = 20, value_parser = parse_top)]
     top: usize,
-    /// Sources of the blend [default: all]
+    /// Sources of the blend [default: all; where repeats are masked, all but unfinished, which puts
+    /// nothing else forward]
     #[arg(long, value_delimiter = ',', value_name = "SOURCE,…")]
     sources: Vec<SourceKind>,
     /// Also each source alone, and the blend without it
@@ -104,6 +106,10 @@ pub struct Args {
     /// Score also the first event of a user
     #[arg(long)]
     newcomers: bool,
+    /// Items of the catalog, in a CSV, Parquet or JSON lines file whose columns are named as the
+    /// catalog's fields [default: for kuairand, videos.parquet beside the log]
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
     /// Protocol periods: how long one is
     #[arg(long, default_value = "7d", value_name = "DURATION", value_parser = super::parse_duration)]
     period: std::time::Duration,
@@ -151,9 +157,10 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     }
     let (protocol, given) = args.protocol()?;
     let Some(log) = args.read(&stop)? else { return stopped() };
+    let catalog = args.read_catalog()?;
     let selection = args.selection(&log);
     let planned = plan(&log, &protocol, &selection)?;
-    let sources = if args.sources.is_empty() { &SourceKind::ALL[..] } else { &args.sources };
+    let sources = args.sources(selection.repeats);
     let bar = ProgressBar::new(planned.steps.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent} %, {eta} left") {
         bar.set_style(style);
@@ -162,11 +169,11 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         log: &log,
         plan: &planned,
         given: &given,
-        arms: Arm::all(sources, args.ablate),
+        arms: Arm::all(&sources, args.ablate),
         top: args.top,
         repeats: selection.repeats,
     };
-    let found = run.evaluate(config.state.rules(), config.global.tables(), |done| {
+    let found = run.evaluate(config.state.rules(), config.global.tables(), catalog, |done| {
         bar.set_position(done as u64);
         !stop.is_requested()
     })?;
@@ -253,6 +260,35 @@ impl Args {
         Ok(Some(log))
     }
 
+    /// All items of the catalog; none where the data has none.
+    fn read_catalog(&self) -> Result<Catalog, Failure> {
+        let mut catalog = Catalog::default();
+        let mut files = Vec::new();
+        match &self.catalog {
+            Some(file) => files.push(Items::open(file, None, ItemColumns::default())?),
+            None => {
+                for path in &self.paths {
+                    files.extend(Items::of_dataset(self.format, path)?);
+                }
+            }
+        }
+        for mut items in files {
+            while let Some(row) = items.read()? {
+                match row {
+                    Ok(item) => catalog.upsert(&item),
+                    Err(RefusedRow { row, reason, .. }) if self.skip_bad_rows => {
+                        eprintln!("! row {row} of the catalog is passed over: {reason}");
+                    }
+                    Err(RefusedRow { row, reason, .. }) => {
+                        let advice = "--skip-bad-rows passes over such rows";
+                        return Err(format!("row {row} of the catalog: {reason}; {advice}").into());
+                    }
+                }
+            }
+        }
+        Ok(catalog)
+    }
+
     fn selection(&self, log: &Log) -> Selection {
         let keeps = self.format == Format::Sessions || self.protocol == ProtocolName::Periods;
         let watches = log.events().iter().any(|event| event.is(Target::NextWatch));
@@ -270,6 +306,14 @@ impl Args {
             sample: self.sample,
             seed: self.seed,
         }
+    }
+
+    fn sources(&self, repeats: bool) -> Vec<SourceKind> {
+        if !self.sources.is_empty() {
+            return self.sources.clone();
+        }
+        let scores = |kind: &SourceKind| repeats || *kind != SourceKind::Unfinished;
+        SourceKind::ALL.into_iter().filter(scores).collect()
     }
 
     fn head(

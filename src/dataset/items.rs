@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use super::Format;
 use super::cell::{Cell, Expected};
 use super::columns::TimeUnit;
 use super::error::{DatasetError, shown};
@@ -143,6 +144,29 @@ enum Source {
 }
 
 impl Items {
+    /// The items that a data set brings along: `videos.parquet` or `videos.csv` of KuaiRand. None
+    /// where it brings none.
+    ///
+    /// # Errors
+    /// Where they are there and cannot be read.
+    pub fn of_dataset(format: Format, path: &Path) -> Result<Option<Self>, DatasetError> {
+        let files = ["videos.parquet", "videos.csv"].map(|name| path.join(name));
+        let Some(file) = files.iter().find(|file| format == Format::KuaiRand && file.exists())
+        else {
+            return Ok(None);
+        };
+        let named = [
+            ("item", "video_id"),
+            ("creator", "author_id"),
+            ("duration_ms", "duration_ms"),
+            ("tags", "tag"),
+            ("published", "upload_dt"),
+        ];
+        let named = named.map(|(field, column)| (field, column.to_owned()));
+        let columns = ItemColumns { named: named.into(), ..ItemColumns::default() };
+        Self::open(file, None, columns).map(Some)
+    }
+
     /// Opens a file. Without a format, its beginning and its name decide.
     ///
     /// # Errors

@@ -26,10 +26,11 @@ pub use protocol::{
 pub use replayer::Replayer;
 
 use self::metrics::{Metric, Placed};
+use crate::catalog::Catalog;
 use crate::event::RecommendedItem;
 use crate::feature::{Corrupt, FoldRules};
 use crate::global::GlobalTables;
-use crate::serving::{Pipeline, SourceKind, untrained_of};
+use crate::serving::SourceKind;
 use crate::time::EventTime;
 
 /// A choice of sources that is evaluated.
@@ -135,11 +136,11 @@ impl Run<'_> {
         self,
         rules: FoldRules,
         tables: GlobalTables,
+        catalog: Catalog,
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Option<Evaluation>, Corrupt> {
-        let mut replayer = Replayer::new(self.log, rules, tables);
-        let pipelines: Vec<Pipeline> =
-            self.arms.iter().map(|arm| untrained_of(&arm.sources)).collect();
+        let arms = self.arms.iter().map(|arm| arm.sources.as_slice());
+        let mut replayer = Replayer::new(self.log, rules, tables, catalog, arms);
         let mut found = Evaluation {
             scored: Vec::with_capacity(self.plan.periods.len()),
             arms: self.arms.iter().map(|arm| self.empty(arm)).collect(),
@@ -158,7 +159,7 @@ impl Run<'_> {
                 }
                 Step::Score(place) => {
                     found.learning_took += learning.elapsed();
-                    self.score(&replayer, place, &pipelines, &mut found)?;
+                    self.score(&replayer, place, &mut found)?;
                     learning = Instant::now();
                 }
             }
@@ -182,7 +183,6 @@ impl Run<'_> {
         &self,
         replayer: &Replayer<'_>,
         place: u32,
-        pipelines: &[Pipeline],
         found: &mut Evaluation,
     ) -> Result<(), Corrupt> {
         let event = &self.log.events()[place as usize];
@@ -193,7 +193,7 @@ impl Run<'_> {
         // Among given negatives any item may be asked for, so all that sources know is ranked.
         let count = if given.is_some() { known.max(self.top) } else { self.top };
         found.new_items += u64::from(!replayer.knows(wanted));
-        replayer.lists(event, count, self.repeats, pipelines, |arm, list, took| {
+        replayer.lists(event, count, self.repeats, |arm, list, took| {
             let result = &mut found.arms[arm];
             result.took += took;
             for item in list.iter().take(self.top) {

@@ -9,7 +9,9 @@ use crate::event::{RecommendedItem, Request};
 use crate::feature::{Corrupt, FoldRules, UserState};
 use crate::global::GlobalTables;
 use crate::ids::{Surface, UserId, stable_hash};
-use crate::serving::{Pipeline, Query, World};
+use crate::serving::{
+    BlendLearner, Pipeline, Query, SourceKind, World, blend_learner, untrained_of,
+};
 
 /// Operands are folded into the state at this size, in bytes, as the store's compaction does.
 /// Larger: reads fold more. Smaller: writes encode more.
@@ -35,6 +37,12 @@ impl StoredUser {
     }
 }
 
+/// A choice of sources as it serves.
+struct Server {
+    pipeline: Pipeline,
+    blend: BlendLearner,
+}
+
 /// Users, tables and catalog in one process.
 pub struct Replayer<'a> {
     log: &'a Log,
@@ -42,16 +50,27 @@ pub struct Replayer<'a> {
     users: Vec<StoredUser>,
     global: GlobalTables,
     catalog: Catalog,
+    servers: Vec<Server>,
     learnt: u64,
     refreshed: u64,
 }
 
 impl<'a> Replayer<'a> {
-    /// Nothing learnt yet.
-    pub fn new(log: &'a Log, rules: FoldRules, global: GlobalTables) -> Self {
+    /// Nothing learnt yet. Each of `arms`, choices of sources, serves and learns its blend apart.
+    pub fn new<'s>(
+        log: &'a Log,
+        rules: FoldRules,
+        global: GlobalTables,
+        catalog: Catalog,
+        arms: impl IntoIterator<Item = &'s [SourceKind]>,
+    ) -> Self {
+        let servers = arms.into_iter().map(|sources| Server {
+            pipeline: untrained_of(sources),
+            blend: blend_learner(sources),
+        });
         let users = vec![StoredUser::default(); log.users()];
-        let catalog = Catalog::default();
-        Self { log, rules, users, global, catalog, learnt: 0, refreshed: 0 }
+        let servers = servers.collect();
+        Self { log, rules, users, global, catalog, servers, learnt: 0, refreshed: 0 }
     }
 
     /// Folds an event into its user's state.
@@ -68,16 +87,25 @@ impl<'a> Replayer<'a> {
         Ok(())
     }
 
-    /// Lets the global tables learn an event.
+    /// Lets blends and global tables learn an event.
     pub fn learn(&mut self, event: &Event) {
         let user = stable_hash(self.log.user(event).as_bytes());
-        self.global.learn_one(&self.log.fold_event(event).interaction(user, 0));
+        let event = self.log.fold_event(event);
+        let one = event.interaction(user, 0);
+        for server in self.servers.iter_mut().filter(|server| server.blend.chooses(&one)) {
+            server.blend.observe(&one, &self.global, &self.catalog);
+        }
+        self.global.learn_one(&one);
         self.learnt += 1;
         // In proportion while there is little, so that small logs are not answered from nothing.
         let due = self.refreshed + (1 + self.refreshed / 100).min(REFRESH_AT_MOST);
         if self.learnt >= due {
             self.refreshed = self.learnt;
             self.global.refresh();
+            if !self.catalog.is_empty() {
+                let shelves = self.catalog.shelve(&self.global.watched(), self.global.watermark());
+                self.catalog.set_shelves(shelves);
+            }
         }
     }
 
@@ -91,8 +119,8 @@ impl<'a> Replayer<'a> {
         self.global.items().len()
     }
 
-    /// The lists that the user of `event` would get just before it, one from each pipeline, given
-    /// to `take` with the pipeline's place.
+    /// The lists that the user of `event` would get just before it, one from each arm, given to
+    /// `take` with the arm's place.
     ///
     /// # Errors
     /// [`Corrupt`] would be a fault of the fold.
@@ -101,7 +129,6 @@ impl<'a> Replayer<'a> {
         event: &Event,
         count: usize,
         repeats: bool,
-        pipelines: &[Pipeline],
         mut take: impl FnMut(usize, &[RecommendedItem], std::time::Duration),
     ) -> Result<(), Corrupt> {
         let mut request = Request::new("", UserId::new(self.log.user(event)), count);
@@ -110,12 +137,17 @@ impl<'a> Replayer<'a> {
         request.at = Some(event.at);
         // Equals come in an order that is the target's own, and the same in every run.
         request.seed = Some(event.id as i64);
-        for (place, pipeline) in pipelines.iter().enumerate() {
+        for (place, server) in self.servers.iter().enumerate() {
             // Reading the user is part of what a request costs.
             let begun = std::time::Instant::now();
             let user = self.users[event.user as usize].read(&self.rules)?;
-            let world = World { user: &user, global: &self.global, catalog: &self.catalog };
-            let list = pipeline.run(Query::new(&request, world)).items;
+            let world = World {
+                user: &user,
+                global: &self.global,
+                catalog: &self.catalog,
+                blend: server.blend.blend(),
+            };
+            let list = server.pipeline.run(Query::new(&request, world)).items;
             take(place, &list, begun.elapsed());
         }
         Ok(())

@@ -15,6 +15,7 @@ pub struct ItemHandle(pub u32);
 pub struct Items {
     handles: HashTable<ItemHandle>,
     names: Vec<Arc<str>>,
+    hashes: Vec<u64>,
     text_bytes: usize,
 }
 
@@ -28,9 +29,10 @@ impl Items {
         let handle = ItemHandle(self.names.len() as u32);
         self.text_bytes += name.len();
         self.names.push(name.into());
-        let names = &self.names;
-        let hash_of = |h: &ItemHandle| stable_hash(names[h.0 as usize].as_bytes());
-        self.handles.insert_unique(stable_hash(name.as_bytes()), handle, hash_of);
+        let hash = stable_hash(name.as_bytes());
+        self.hashes.push(hash);
+        let hash_of = |h: &ItemHandle| self.hashes[h.0 as usize];
+        self.handles.insert_unique(hash, handle, hash_of);
         handle
     }
 
@@ -45,6 +47,11 @@ impl Items {
         &self.names[handle.0 as usize]
     }
 
+    /// The XXH3-64 of a handle's name.
+    pub fn hash(&self, handle: ItemHandle) -> u64 {
+        self.hashes[handle.0 as usize]
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -55,8 +62,8 @@ impl Items {
         self.names.is_empty()
     }
 
-    /// Memory held, in bytes, estimated: text, its counts, a pointer and a table entry.
+    /// Memory held, in bytes, estimated: text, its counts, a pointer, a hash and a table entry.
     pub fn bytes(&self) -> usize {
-        self.text_bytes + self.names.len() * (16 + 16 + 8)
+        self.text_bytes + self.names.len() * (16 + 16 + 8 + 8)
     }
 }

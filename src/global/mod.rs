@@ -86,6 +86,11 @@ impl GlobalTables {
         &self.trending
     }
 
+    /// How much each item, by its XXH3-64, is watched over all surfaces.
+    pub fn watched(&self) -> Vec<(u64, f32)> {
+        self.trending.counts().map(|(item, count)| (self.items.hash(item), count)).collect()
+    }
+
     /// Brings the trending lists up to date. Ranking all items costs too much to do it per
     /// request, so the owner calls this about once a second.
     pub fn refresh(&mut self) {
@@ -101,6 +106,11 @@ impl GlobalTables {
     pub fn bytes(&self) -> usize {
         self.items.bytes() + self.neighbours.bytes() + self.trending.bytes() + self.guard.bytes()
     }
+}
+
+/// Whether an interaction says anything for its item.
+pub fn is_liked(one: &Interaction<'_>) -> bool {
+    weight_of(one) > 0
 }
 
 /// How much an interaction says for its item: a long watch counts double, a skip nothing.

@@ -206,6 +206,13 @@ impl SessionNeighbours {
         self.slot_of.len()
     }
 
+    /// The items of a session held, by time, each with the time.
+    pub fn session(&self, key: u64) -> impl Iterator<Item = (ItemHandle, EventTime)> {
+        let slot = self.slot_of.get(&key);
+        let clicks = slot.map_or(&[][..], |slot| &self.sessions[*slot as usize].clicks);
+        clicks.iter().map(|click| (self.items[click.item as usize].handle, click.at))
+    }
+
     /// Memory held in bytes, without what the allocator adds. Walks all sessions: for a metric.
     pub fn bytes(&self) -> usize {
         // A hash table fills at most 7/8 of its buckets and spends a byte more on each.

@@ -80,6 +80,11 @@ impl Trending {
         self.surfaces.get(surface).map_or_else(|| Arc::from([]), |s| Arc::clone(&s.ranked))
     }
 
+    /// The decayed count of every item that has one, over all surfaces.
+    pub fn counts(&self) -> impl Iterator<Item = (ItemHandle, f32)> {
+        self.surfaces.get("").into_iter().flat_map(SurfaceCounts::decayed)
+    }
+
     /// Ranks what was counted since the last call.
     pub fn refresh(&mut self) {
         self.surfaces.values_mut().filter(|s| s.stale).for_each(SurfaceCounts::rank);
@@ -125,6 +130,22 @@ impl SurfaceCounts {
         self.stale = true;
     }
 
+    /// Items that have a count, with what is left of it.
+    fn decayed(&self) -> impl Iterator<Item = (ItemHandle, f32)> {
+        let per_bucket = self.bucket_ms as f64 / self.half_life_ms;
+        let (newest, oldest) = (self.newest, self.newest - BUCKETS_KEPT);
+        self.counts.iter().enumerate().filter(|(_, buckets)| !buckets.is_empty()).map(
+            move |(item, buckets)| {
+                // Buckets ascend, so the sum has one order whatever order the counts came in.
+                let decayed = |b: &(i64, u32)| {
+                    f64::from(b.1) * (-((newest - b.0) as f64) * per_bucket).exp2()
+                };
+                let kept = buckets.iter().filter(|b| b.0 > oldest);
+                (ItemHandle(item as u32), kept.map(decayed).sum::<f64>() as f32)
+            },
+        )
+    }
+
     fn rank(&mut self) {
         let oldest = self.newest - BUCKETS_KEPT;
         for buckets in &mut self.counts {
@@ -133,22 +154,7 @@ impl SurfaceCounts {
                 buckets.shrink_to_fit();
             }
         }
-        let per_bucket = self.bucket_ms as f64 / self.half_life_ms;
-        let newest = self.newest;
-        let mut all: Vec<(ItemHandle, f32)> = self
-            .counts
-            .iter()
-            .enumerate()
-            .filter(|(_, buckets)| !buckets.is_empty())
-            .map(|(item, buckets)| {
-                // Buckets ascend, so the sum has one order whatever order the counts came in.
-                let decayed = |b: &(i64, u32)| {
-                    f64::from(b.1) * (-((newest - b.0) as f64) * per_bucket).exp2()
-                };
-                let sum = buckets.iter().map(decayed).sum::<f64>() as f32;
-                (ItemHandle(item as u32), sum)
-            })
-            .collect();
+        let mut all: Vec<(ItemHandle, f32)> = self.decayed().collect();
         // Ties by handle: handles differ between processes, the serving seed orders them anyway.
         let better =
             |a: &(ItemHandle, f32), b: &(ItemHandle, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));

@@ -1,7 +1,10 @@
 //! Hydrators: what later components need to know about the user.
 
+use std::collections::BTreeMap;
+
 use super::pipeline::Hydrator;
-use super::query::{HistoryItem, Query};
+use super::query::{HistoryItem, Leaning, Query, Taste as Tastes};
+use crate::catalog::Standing;
 use crate::event::Source;
 use crate::ids::stable_hash;
 
@@ -31,4 +34,59 @@ impl Hydrator for History {
         query.known = history.iter().map(|h| stable_hash(h.item.as_bytes())).collect();
         query.history = history;
     }
+}
+
+/// Newest liked items that say what a user likes.
+const LIKED: usize = 50;
+/// What an item of the history counts next to the one after it.
+const RATIO: f32 = 0.95;
+/// Items of a creator that make a habit.
+const HABIT: u32 = 2;
+
+/// What the user leans to, by the labels and creators of what they liked.
+pub struct Taste;
+
+/// Of a label or creator: decayed count, items, newest item.
+type Sums<'a> = BTreeMap<u32, (f32, u32, &'a str)>;
+
+impl Hydrator for Taste {
+    fn name(&self) -> &'static str {
+        "taste"
+    }
+
+    fn hydrate(&self, query: &mut Query<'_>) {
+        let (mut labels, mut creators) = (Sums::new(), Sums::new());
+        let mut weight = 1.0;
+        for liked in query.liked().take(LIKED) {
+            let hash = stable_hash(liked.item.as_bytes());
+            if let Standing::Listed(listing) = query.world.catalog.find(hash) {
+                let own = listing.labels();
+                for label in own {
+                    add(&mut labels, *label, weight / own.len() as f32, liked.item);
+                }
+                if let Some(creator) = listing.creator_number() {
+                    add(&mut creators, creator, weight, liked.item);
+                }
+            }
+            weight *= RATIO;
+        }
+        creators.retain(|_, (_, items, _)| *items >= HABIT);
+        query.taste = Tastes { labels: shares(labels), creators: shares(creators) };
+    }
+}
+
+fn add<'a>(sums: &mut Sums<'a>, number: u32, weight: f32, item: &'a str) {
+    let sum = sums.entry(number).or_insert((0.0, 0, item));
+    sum.0 += weight;
+    sum.1 += 1;
+}
+
+fn shares(sums: Sums<'_>) -> Vec<Leaning<'_>> {
+    let total: f32 = sums.values().map(|sum| sum.0).sum();
+    let mut leanings: Vec<Leaning<'_>> = sums
+        .into_iter()
+        .map(|(number, (sum, _, because))| Leaning { number, weight: sum / total, because })
+        .collect();
+    leanings.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.number.cmp(&b.number)));
+    leanings
 }

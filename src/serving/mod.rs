@@ -4,6 +4,7 @@
 //! Enters: a request, the user's state, the global tables, the catalog. Leaves: an [`Outcome`]. Never writes
 //! state. The same request over the same state with the same seed gives the same list.
 
+mod blend;
 mod filters;
 mod hydrators;
 mod pipeline;
@@ -15,6 +16,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use blend::{Blend, BlendLearner, Prediction};
 pub use pipeline::{Outcome, Pipeline, Scored};
 pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, Why, World};
 
@@ -28,15 +30,7 @@ pub fn untrained() -> Pipeline {
 
 /// The same with chosen sources only: to see what each is worth.
 pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
-    let hydrated = Pipeline::new().hydrator(hydrators::History);
-    let with_source = |pipeline: Pipeline, kind: &SourceKind| match kind {
-        SourceKind::Neighbours => pipeline.source(sources::Neighbours),
-        SourceKind::Trending => pipeline.source(sources::Trending),
-        SourceKind::Unfinished => pipeline.source(sources::Unfinished),
-    };
-    sources
-        .iter()
-        .fold(hydrated, with_source)
+    with_sources(Pipeline::new().hydrator(hydrators::History).hydrator(hydrators::Taste), sources)
         .filter(filters::Excluded)
         .filter(filters::Seen)
         .filter(filters::Listed)
@@ -45,7 +39,23 @@ pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
         .filter(filters::Age)
         .filter(filters::Creators)
         .filter(filters::Categories)
-        .scorer(scorers::Blend)
+        .scorer(scorers::Mixture)
         .selector(selectors::Top)
         .side_effect(side_effects::CountServed)
+}
+
+/// Learns how much the word of each of these sources counts.
+pub fn blend_learner(sources: &[SourceKind]) -> BlendLearner {
+    BlendLearner::new(with_sources(Pipeline::for_prediction().hydrator(hydrators::Taste), sources))
+}
+
+fn with_sources(pipeline: Pipeline, sources: &[SourceKind]) -> Pipeline {
+    sources.iter().fold(pipeline, |pipeline, kind| match kind {
+        SourceKind::Neighbours => pipeline.source(sources::Neighbours),
+        SourceKind::Trending => pipeline.source(sources::Trending),
+        SourceKind::Unfinished => pipeline.source(sources::Unfinished),
+        SourceKind::Content => pipeline.source(sources::Content),
+        SourceKind::Creators => pipeline.source(sources::Creators),
+        SourceKind::Fresh => pipeline.source(sources::Fresh),
+    })
 }

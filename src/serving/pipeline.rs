@@ -1,7 +1,6 @@
 //! The framework: runs the components in order and measures each.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use super::query::{Candidate, Contribution, Query, SourceKind, Why};
 use crate::event::{Degradation, RecommendedItem};
-use crate::ids::stable_hash;
+use crate::ids::{Prehashed, stable_hash};
 use crate::telemetry::names;
 
 /// Adds to a query what later components need.
@@ -119,7 +118,6 @@ impl<T: ?Sized> Measured<T> {
 }
 
 /// The stages in order.
-#[derive(Default)]
 pub struct Pipeline {
     hydrators: Vec<Measured<dyn Hydrator>>,
     sources: Vec<Measured<dyn CandidateSource>>,
@@ -127,12 +125,37 @@ pub struct Pipeline {
     scorers: Vec<Measured<dyn Scorer>>,
     selectors: Vec<Measured<dyn Selector>>,
     side_effects: Vec<Measured<dyn SideEffect>>,
+    source_stage: &'static str,
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Pipeline {
     /// A pipeline without components.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_source_stage("source")
+    }
+
+    /// A pipeline whose sources are asked for predictions, not for lists: metrics keep the two
+    /// apart.
+    pub fn for_prediction() -> Self {
+        Self::with_source_stage("prediction")
+    }
+
+    fn with_source_stage(source_stage: &'static str) -> Self {
+        Self {
+            hydrators: Vec::new(),
+            sources: Vec::new(),
+            filters: Vec::new(),
+            scorers: Vec::new(),
+            selectors: Vec::new(),
+            side_effects: Vec::new(),
+            source_stage,
+        }
     }
 
     /// Adds a hydrator.
@@ -144,7 +167,7 @@ impl Pipeline {
     /// Adds a source.
     pub fn source(mut self, component: impl CandidateSource + 'static) -> Self {
         let name = component.kind().name();
-        self.sources.push(Measured::new("source", name, Box::new(component)));
+        self.sources.push(Measured::new(self.source_stage, name, Box::new(component)));
         self
     }
 
@@ -170,6 +193,17 @@ impl Pipeline {
     pub fn side_effect(mut self, component: impl SideEffect + 'static) -> Self {
         self.side_effects.push(Measured::new("side_effect", component.name(), Box::new(component)));
         self
+    }
+
+    /// The sources that it asks.
+    pub fn sources(&self) -> impl Iterator<Item = SourceKind> {
+        self.sources.iter().map(|source| source.component.kind())
+    }
+
+    /// What the sources put forward for a query whose history is filled in, unfiltered.
+    pub(super) fn propose(&self, query: &mut Query<'_>) -> Vec<Candidate> {
+        self.hydrate(query);
+        self.gather(query).0
     }
 
     /// Answers one query: the whole of serving, in order.
@@ -205,7 +239,7 @@ impl Pipeline {
     fn gather(&self, query: &mut Query<'_>) -> (Vec<Candidate>, bool) {
         let mut has_more = false;
         let mut candidates: Vec<Candidate> = Vec::new();
-        let mut places: HashMap<u64, usize, Hashed> = HashMap::default();
+        let mut places: HashMap<u64, usize, Prehashed> = HashMap::default();
         for source in &self.sources {
             let kind = source.component.kind();
             let proposals = match source.run(|s| s.candidates(query)) {
@@ -288,25 +322,5 @@ fn reply_item(candidate: Candidate, propensity: f64, surface: &str) -> Recommend
         source: source.into(),
         propensity,
         reasons: candidate.contributions.iter().map(reason).collect(),
-    }
-}
-
-/// Keys that are hashes already.
-type Hashed = BuildHasherDefault<AsItIs>;
-
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = stable_hash(bytes);
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }

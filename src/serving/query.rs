@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Listing, Standing};
 use crate::event::{Degradation, Reason, Request, Source};
 use crate::feature::UserState;
-use crate::global::GlobalTables;
+use crate::global::{GlobalTables, POSITIVE_FRACTION};
 use crate::ids::stable_hash;
 use crate::time::EventTime;
+
+use super::blend::Blend;
 
 /// What a request is answered from.
 pub struct World<'a> {
@@ -18,6 +20,8 @@ pub struct World<'a> {
     pub global: &'a GlobalTables,
     /// What the platform says about items.
     pub catalog: &'a Catalog,
+    /// What the word of each source counts.
+    pub blend: &'a Blend,
 }
 
 /// A request on its way through the pipeline.
@@ -37,6 +41,8 @@ pub struct Query<'a> {
     pub history: Vec<HistoryItem<'a>>,
     /// Hashes of the items of the history. Filled by a hydrator.
     pub known: HashSet<u64>,
+    /// What the history says of what the user likes. Filled by a hydrator.
+    pub taste: Taste<'a>,
     /// What could not contribute.
     pub degraded: Vec<Degradation>,
     /// Items that a source puts forward beyond those known to be needed.
@@ -67,7 +73,40 @@ pub struct HistoryItem<'a> {
     pub session: u64,
 }
 
+impl HistoryItem<'_> {
+    /// Whether it was clicked, or watched for long enough that it says something.
+    pub fn is_liked(&self) -> bool {
+        self.source == Source::Click || self.duration_s == 0 || self.fraction >= POSITIVE_FRACTION
+    }
+}
+
+/// What a user leans to: shares of a decayed history, the largest first.
+#[derive(Clone, Debug, Default)]
+pub struct Taste<'a> {
+    /// By label of the catalog.
+    pub labels: Vec<Leaning<'a>>,
+    /// By creator of whom more than one item was liked.
+    pub creators: Vec<Leaning<'a>>,
+}
+
+/// How much a user leans to a label or a creator.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaning<'a> {
+    /// The catalog's number of it.
+    pub number: u32,
+    /// Its share, 0 to 1.
+    pub weight: f32,
+    /// The newest item of the history that has it.
+    pub because: &'a str,
+}
+
 impl<'a> Query<'a> {
+    /// The items of the history that were liked, newest first, each once.
+    pub fn liked(&self) -> impl Iterator<Item = &HistoryItem<'a>> {
+        let mut before = HashSet::new();
+        self.history.iter().rev().filter(move |h| h.is_liked() && before.insert(h.item))
+    }
+
     /// A query at the pipeline's entrance.
     pub fn new(request: &'a Request, world: World<'a>) -> Self {
         let seed = match request.seed {
@@ -83,6 +122,7 @@ impl<'a> Query<'a> {
             world,
             history: Vec::new(),
             known: HashSet::new(),
+            taste: Taste::default(),
             degraded: Vec::new(),
             spare: SPARE,
         }
@@ -115,12 +155,24 @@ pub enum SourceKind {
     Trending,
     /// The user's own unfinished watches.
     Unfinished,
+    /// What is watched under the labels that the user likes.
+    Content,
+    /// More of the creators whom the user follows by habit.
+    Creators,
+    /// What was published lately.
+    Fresh,
 }
 
 impl SourceKind {
     /// All of them, in the order in which they are asked.
-    pub const ALL: [SourceKind; 3] =
-        [SourceKind::Neighbours, SourceKind::Trending, SourceKind::Unfinished];
+    pub const ALL: [SourceKind; 6] = [
+        SourceKind::Neighbours,
+        SourceKind::Trending,
+        SourceKind::Unfinished,
+        SourceKind::Content,
+        SourceKind::Creators,
+        SourceKind::Fresh,
+    ];
 
     /// As replies and metrics name it.
     pub fn name(self) -> &'static str {
@@ -128,6 +180,9 @@ impl SourceKind {
             SourceKind::Neighbours => "neighbours",
             SourceKind::Trending => "trending",
             SourceKind::Unfinished => "unfinished",
+            SourceKind::Content => "content",
+            SourceKind::Creators => "creators",
+            SourceKind::Fresh => "fresh",
         }
     }
 }
@@ -170,6 +225,23 @@ pub enum Why {
     },
     /// The user has seen so much of it, in percent.
     Unfinished(u8),
+    /// It has a label of something that the user liked.
+    MoreLike {
+        /// The label.
+        label: Arc<str>,
+        /// What the user liked.
+        cause: Arc<str>,
+    },
+    /// Its creator made several things that the user liked.
+    FromCreator {
+        /// One of them.
+        cause: Arc<str>,
+    },
+    /// It was published lately.
+    New {
+        /// Under a label that the user likes; none where under any.
+        label: Option<Arc<str>>,
+    },
 }
 
 impl Why {
@@ -186,6 +258,16 @@ impl Why {
                 let text = format!("Continue watching, {percent} % seen");
                 ("continue_watching", Some(item.to_owned()), text)
             }
+            Why::MoreLike { label, cause } => {
+                let text = format!("More of {label}, as {cause}");
+                ("similar_content", Some(cause.to_string()), text)
+            }
+            Why::FromCreator { cause } => {
+                let text = format!("From the creator of {cause}");
+                ("creator", Some(cause.to_string()), text)
+            }
+            Why::New { label: Some(label) } => ("new", None, format!("New in {label}")),
+            Why::New { label: None } => ("new", None, "New".to_owned()),
         };
         Reason { kind: kind.into(), item: cause, text }
     }

@@ -103,7 +103,10 @@ fn operand(events: &[Own]) -> Vec<u8> {
 }
 
 fn answer(request: &Request, user: &UserState<'_>, global: &GlobalTables) -> Outcome {
-    untrained().run(Query::new(request, World { user, global, catalog: &Catalog::default() }))
+    untrained().run(Query::new(
+        request,
+        World { user, global, catalog: &Catalog::default(), blend: &Blend::default() },
+    ))
 }
 
 /// Every item ever watched or clicked, whether the history still holds it or not.

@@ -44,6 +44,10 @@ metrics_table! {
         "Items that a source put forward or a filter removed, by stage and component.";
     describe_counter ITEMS_SERVED = "driftline_items_served_total", Count,
         "Items served, by the source that put them forward most strongly.";
+    describe_counter PREDICTIONS = "driftline_predictions_total", Count,
+        "Events predicted before they were learnt, by source and outcome: hit, among its first 20, or miss.";
+    describe_gauge BLEND_WEIGHT = "driftline_blend_weight", Count,
+        "How much the word of a source counts, 0 to 1, learned from predictions.";
     describe_gauge GLOBAL_SESSIONS = "driftline_global_sessions", Count,
         "Sessions in the global tables.";
     describe_gauge GLOBAL_BYTES = "driftline_global_bytes", Bytes,

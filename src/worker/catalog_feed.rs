@@ -19,6 +19,11 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often the catalog's size is shown while it is followed.
 const MEASURE: Duration = Duration::from_secs(5);
 
+/// How often shelves are ranked at most.
+const SHELVE: Duration = Duration::from_secs(1);
+/// How many times as long as ranking took the thread rests from it: it takes two percent.
+const REST: u32 = 50;
+
 /// The catalog, and whether it holds what the topic held at start.
 pub struct SharedCatalog {
     table: RwLock<Catalog>,
@@ -57,7 +62,11 @@ pub fn start(context: Context) -> Result<JoinHandle<()>, WorkerError> {
     runtime::spawn("catalog-feed", Urgency::Now, move || {
         while !context.stop.is_requested() {
             match open(&context) {
-                Ok(topic) => return Feed { context, topic, measured: Instant::now() }.run(),
+                Ok(topic) => {
+                    let now = Instant::now();
+                    let shelved = (now, Duration::ZERO);
+                    return Feed { context, topic, measured: now, shelved }.run();
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the catalog waits for the broker");
                     context.stop.sleep(Duration::from_secs(1));
@@ -80,6 +89,8 @@ struct Feed {
     context: Context,
     topic: WholeTopic,
     measured: Instant,
+    /// When the shelves were ranked last, and how long it took.
+    shelved: (Instant, Duration),
 }
 
 impl Feed {
@@ -97,10 +108,27 @@ impl Feed {
                 counter!(names::CATALOG_RECORDS, "outcome" => outcome).increment(1);
             }
             self.note_loaded();
+            self.shelve();
             if self.measured.elapsed() >= MEASURE {
                 self.measure();
             }
         }
+    }
+
+    /// Ranks the shelves, where the last time is long enough ago for what it took.
+    fn shelve(&mut self) {
+        let catalog = &self.context.catalog;
+        if !catalog.is_loaded() || self.shelved.0.elapsed() < SHELVE.max(self.shelved.1 * REST) {
+            return;
+        }
+        let begun = Instant::now();
+        let tables = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
+        let (watched, at) = (tables.watched(), tables.watermark());
+        drop(tables);
+        // Only this thread writes the catalog: readers pass meanwhile.
+        let shelves = catalog.read().shelve(&watched, at);
+        catalog.write().set_shelves(shelves);
+        self.shelved = (Instant::now(), begun.elapsed());
     }
 
     fn note_loaded(&mut self) {

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 
 use super::{Context, WorkerError};
-use crate::event::Interactions;
+use crate::event::{Interaction, Interactions};
 use crate::global::GlobalTables;
 use crate::kafka::{KafkaError, Position, Reader, TopicPartition};
 use crate::runtime::{self, Urgency};
+use crate::serving::{self, Blend, BlendLearner, SourceKind};
 use crate::telemetry::names;
 
 /// How often trending is ranked anew. Shorter: fresher lists, more CPU.
@@ -34,18 +35,34 @@ impl FeedState {
     }
 }
 
+/// The blend as requests use it.
+#[derive(Default)]
+pub struct SharedBlend(RwLock<Arc<Blend>>);
+
+impl SharedBlend {
+    /// The newest.
+    pub fn get(&self) -> Arc<Blend> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, blend: &Blend) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(blend.clone());
+    }
+}
+
 /// Starts the feed's thread.
 pub fn start(context: Context, state: Arc<FeedState>) -> Result<JoinHandle<()>, WorkerError> {
     let config = &context.config;
     // The group only names where positions would be noted; this reader never notes any.
     let group = format!("{}-global", config.kafka.group);
-    let reader = Reader::new(&config.kafka.client(), &group, "driftline-global")?;
+    let mut reader = Reader::new(&config.kafka.client(), &group, "driftline-global")?;
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
     runtime::spawn("global-feed", Urgency::Now, move || {
-        let mut feed = Feed { context, reader, state, ends: HashMap::new() };
+        let learner = serving::blend_learner(&SourceKind::ALL);
+        let mut feed = Feed { context, state, learner, ends: HashMap::new() };
         while !feed.context.stop.is_requested() {
-            match feed.begin() {
-                Ok(()) => return feed.run(),
+            match feed.begin(&mut reader) {
+                Ok(()) => return feed.run(&mut reader),
                 Err(error) => {
                     tracing::warn!(%error, "the global tables wait for the broker");
                     feed.context.stop.sleep(Duration::from_secs(1));
@@ -58,21 +75,21 @@ pub fn start(context: Context, state: Arc<FeedState>) -> Result<JoinHandle<()>, 
 
 struct Feed {
     context: Context,
-    reader: Reader,
     state: Arc<FeedState>,
+    learner: BlendLearner,
     /// Where each partition ended at start, until it has been read to there.
     ends: HashMap<i32, i64>,
 }
 
 impl Feed {
-    fn begin(&mut self) -> Result<(), KafkaError> {
+    fn begin(&mut self, reader: &mut Reader) -> Result<(), KafkaError> {
         let topic = self.context.config.topics.interactions();
         let back = self.context.config.global.warm_records;
         for partition in 0..self.context.interaction_partitions {
             let tp = TopicPartition { topic: topic.clone(), partition };
-            let (low, high) = self.reader.bounds(&tp)?;
+            let (low, high) = reader.bounds(&tp)?;
             let from = (high - back).max(low);
-            self.reader.add(&tp, Position::At(from))?;
+            reader.add(&tp, Position::At(from))?;
             if from < high {
                 self.ends.insert(partition, high);
             }
@@ -80,12 +97,12 @@ impl Feed {
         Ok(())
     }
 
-    fn run(&mut self) {
+    fn run(&mut self, reader: &mut Reader) {
         let mut refreshed = Instant::now();
         let mut measured = Instant::now();
         self.note_warmed();
         while !self.context.stop.is_requested() {
-            if let Some(record) = self.reader.poll(Duration::from_millis(20)) {
+            if let Some(record) = reader.poll(Duration::from_millis(20)) {
                 let partition = record.partition();
                 match Interactions::decode(record.value()) {
                     Ok(batch) => self.learn(partition, &batch),
@@ -100,6 +117,7 @@ impl Feed {
             if refreshed.elapsed() >= REFRESH {
                 refreshed = Instant::now();
                 self.tables().refresh();
+                self.context.blend.set(self.learner.blend());
             }
             if measured.elapsed() >= MEASURE {
                 measured = Instant::now();
@@ -108,20 +126,38 @@ impl Feed {
         }
     }
 
-    fn learn(&self, partition: i32, batch: &Interactions<'_>) {
+    fn learn(&mut self, partition: i32, batch: &Interactions<'_>) {
         let all = batch.interactions.len();
         let mut new = 0;
-        // Requests read the tables in between: a record of a thousand must not hold them up.
-        for chunk in batch.interactions.chunks(32) {
+        let mut rest = &batch.interactions[..];
+        while !rest.is_empty() {
+            // Requests read the tables in between: a record of a thousand must not hold them up.
+            // An event that is to be predicted begins a chunk: it is learnt after that.
+            let end = (1..rest.len().min(32)).find(|&n| self.learner.chooses(&rest[n]));
+            let (chunk, later) = rest.split_at(end.unwrap_or(rest.len().min(32)));
+            if self.learner.chooses(&chunk[0]) {
+                self.predict(&chunk[0]);
+            }
             new += self.tables().learn(partition, batch.shard, chunk);
+            rest = later;
         }
         counter!(names::INTERACTIONS_READ, "outcome" => "new").increment(new as u64);
         counter!(names::INTERACTIONS_READ, "outcome" => "replayed").increment((all - new) as u64);
     }
 
+    fn predict(&mut self, one: &Interaction<'_>) {
+        let tables = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
+        for said in self.learner.observe(one, &tables, &self.context.catalog.read()) {
+            let outcome = if said.hit { "hit" } else { "miss" };
+            let labels = [("source", said.source.name()), ("outcome", outcome)];
+            counter!(names::PREDICTIONS, &labels).increment(1);
+        }
+    }
+
     fn note_warmed(&self) {
         if self.ends.is_empty() && !self.state.is_warmed() {
             self.tables().refresh();
+            self.context.blend.set(self.learner.blend());
             self.measure();
             self.state.warmed.store(true, Ordering::Release);
             // Requests waited for this; from now on they are what must not wait.
@@ -135,6 +171,10 @@ impl Feed {
         let tables = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
         gauge!(names::GLOBAL_SESSIONS).set(tables.neighbours().sessions() as f64);
         gauge!(names::GLOBAL_BYTES).set(tables.bytes() as f64);
+        for kind in SourceKind::ALL {
+            let weight = self.learner.blend().weight(kind);
+            gauge!(names::BLEND_WEIGHT, "source" => kind.name()).set(weight);
+        }
     }
 
     fn tables(&self) -> RwLockWriteGuard<'_, GlobalTables> {

@@ -72,6 +72,7 @@ struct Context {
     shards: Arc<Shards>,
     global: Arc<RwLock<GlobalTables>>,
     catalog: Arc<catalog_feed::SharedCatalog>,
+    blend: Arc<global_feed::SharedBlend>,
     stop: Stop,
 }
 
@@ -97,6 +98,7 @@ impl Worker {
             interaction_partitions,
             global: Arc::clone(&global),
             catalog: Arc::clone(&catalog),
+            blend: Arc::default(),
             stop: Stop::default(),
         };
         let mut worker = Self {

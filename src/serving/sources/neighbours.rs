@@ -2,8 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::event::Source;
-use crate::global::{ItemHandle, Neighbour, POSITIVE_FRACTION, Scratch};
+use crate::global::{ItemHandle, Neighbour, Scratch};
 use crate::serving::pipeline::{CandidateSource, Proposal};
 use crate::serving::query::{Query, SourceKind, Why};
 
@@ -59,9 +58,7 @@ fn query_session(query: &Query<'_>) -> Vec<ItemHandle> {
     let items = query.world.global.items();
     let mut session: Vec<ItemHandle> = Vec::with_capacity(QUERY_ITEMS);
     let context = query.request.context_item.as_ref().map(|i| i.as_str());
-    let liked = query.history.iter().rev().filter(|h| {
-        h.source == Source::Click || h.duration_s == 0 || h.fraction >= POSITIVE_FRACTION
-    });
+    let liked = query.history.iter().rev().filter(|h| h.is_liked());
     for handle in context.into_iter().chain(liked.map(|h| h.item)).filter_map(|i| items.find(i)) {
         if session.last() != Some(&handle) {
             session.push(handle);

@@ -111,7 +111,7 @@ proptest! {
             }
             last.insert(name(n), record);
         }
-        let world = World { user: &user, global: &global, catalog: &catalog };
+        let world = World { user: &user, global: &global, catalog: &catalog, blend: &Blend::default() };
         let outcome = untrained().run(Query::new(&request, world));
         let may = |item: &str| may_be_served(last.get(item), &request, required);
         for item in &outcome.items {
@@ -141,7 +141,12 @@ fn a_list_is_full_though_most_of_what_is_trending_may_not_be_in_it() {
     let wish =
         Request { creators: vec!["rare".into()], ..Request::new("r", UserId::from("user"), 10) };
     let answer = |request: &Request, catalog: &Catalog| {
-        let world = World { user: &UserState::default(), global: &global, catalog };
+        let world = World {
+            user: &UserState::default(),
+            global: &global,
+            catalog,
+            blend: &Blend::default(),
+        };
         untrained().run(Query::new(request, world))
     };
     let outcome = answer(&wish, &catalog);

@@ -73,7 +73,8 @@ impl Answerer {
         }
         let global = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
         let catalog = self.context.catalog.read();
-        let world = World { user: &user, global: &global, catalog: &catalog };
+        let blend = self.context.blend.get();
+        let world = World { user: &user, global: &global, catalog: &catalog, blend: &blend };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
         if after == After::Missed {

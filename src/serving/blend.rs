@@ -1,0 +1,301 @@
+//! The blend: how much the word of each source counts, learned from what people choose.
+//!
+//! The scores of a source's first items, divided by their sum, are its guess p_s(i) at what the
+//! user chooses next; their square roots are a more cautious one. The blend is their mixture, p(i) = Σ_s w_s · p_s(i): a linear
+//! opinion pool (Stone, 1961). Its weights are those that make what was chosen most likely, found
+//! by expectation maximisation, a step an event (Cappé and Moulines, 2009): a source is credited
+//! with its share in the mixture's guess at the item,
+//!
+//! ```text
+//! w_s += η · (w_s p_s(i) / p(i) − w_s),   η = max(1 / (n + 10), 1 / 2,000)
+//! ```
+//!
+//! Part of the mixture is that any item may come, so that a source that is right by chance earns
+//! nothing. What suits a shop, where sessions repeat each other, is useless for short videos,
+//! where they do not: no fixed weights served both (`docs/benchmarks.md`).
+
+use crate::catalog::Catalog;
+use crate::event::{Interaction, Request, Source};
+use crate::feature::UserState;
+use crate::global::{self, GlobalTables};
+use crate::ids::{Surface, UserId, stable_hash};
+use crate::time::EventTime;
+
+use super::pipeline::Pipeline;
+use super::query::{Candidate, Contribution, HistoryItem, Query, SourceKind, World};
+
+/// Events until the first weights, which are equal, count for little.
+const PRIOR_EVENTS: f64 = 10.0;
+/// Events that weights remember: enough for steady ones, few enough to follow a platform's day.
+const MEMORY: f64 = 2_000.0;
+/// Events predicted before they are learnt: each at first, then one in so many, from so many on.
+/// A prediction takes as long as a list.
+const STRIDES: [(u64, u64); 3] = [(2_000, 256), (500, 16), (0, 1)];
+/// Newest items that a prediction is made from.
+const HISTORY: usize = 20;
+/// What a source puts forward first is its guess: about as many as a list holds. A source is not
+/// credited for what it puts further down, which no list would show.
+const HIT: usize = 20;
+/// What an unfinished watch weighs. It cannot be learned from new items: it is placed among the
+/// first where other sources are not sure.
+const UNFINISHED: f64 = 0.05;
+/// The others.
+const LEARNED: [SourceKind; SourceKind::ALL.len() - 1] = [
+    SourceKind::Neighbours,
+    SourceKind::Trending,
+    SourceKind::Content,
+    SourceKind::Creators,
+    SourceKind::Fresh,
+];
+/// Fewer items than this are no world yet in which any of them might come.
+const LEAST_ITEMS: usize = 1_000;
+
+/// Powers of its scores in which a source is heard. Scores of a source that is too sure of its
+/// first items are flattened; which is right depends on the platform, so that is learned too.
+const POWERS: [fn(f64) -> f64; 2] = [|score| score, f64::sqrt];
+
+/// One number for each source and power.
+type Voices = [[f64; POWERS.len()]; SourceKind::ALL.len()];
+
+/// The weights. They and [`Blend::any`] add up to 1 over the sources that are learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blend {
+    weights: Voices,
+    any: f64,
+    observed: u64,
+}
+
+impl Default for Blend {
+    fn default() -> Self {
+        // One voice is that any item may come.
+        let equal = 1.0 / (LEARNED.len() * POWERS.len() + 1) as f64;
+        let mut weights = [[equal; POWERS.len()]; SourceKind::ALL.len()];
+        weights[SourceKind::Unfinished as usize] = [UNFINISHED, 0.0];
+        Self { weights, any: equal, observed: 0 }
+    }
+}
+
+impl Blend {
+    /// The weight of a source, 0 to 1.
+    pub fn weight(&self, source: SourceKind) -> f64 {
+        self.weights[source as usize].iter().sum()
+    }
+
+    /// The probability that none of the sources was right but by chance.
+    pub fn any(&self) -> f64 {
+        self.any
+    }
+
+    /// Events learned from.
+    pub fn observed(&self) -> u64 {
+        self.observed
+    }
+
+    /// What a source's score for an item adds to the mixture's guess at it.
+    pub(super) fn share(&self, source: SourceKind, score: f32, totals: &Totals) -> f64 {
+        let voices = voices(source, score, totals);
+        self.weights[source as usize].iter().zip(voices).map(|(weight, voice)| weight * voice).sum()
+    }
+
+    /// One step: `guesses` are the probabilities that sources gave what was chosen, `by_chance`
+    /// is that of any item.
+    fn learn(&mut self, guesses: &Voices, by_chance: f64) {
+        let step = (1.0 / (self.observed as f64 + PRIOR_EVENTS)).max(1.0 / MEMORY);
+        self.observed += 1;
+        let mut shares = self.weights;
+        let mut all = self.any * by_chance;
+        for kind in LEARNED {
+            for (share, guess) in shares[kind as usize].iter_mut().zip(guesses[kind as usize]) {
+                *share *= guess;
+                all += *share;
+            }
+        }
+        self.any += step * (self.any * by_chance / all - self.any);
+        for kind in LEARNED {
+            for (weight, share) in self.weights[kind as usize].iter_mut().zip(shares[kind as usize])
+            {
+                *weight += step * (share / all - *weight);
+            }
+        }
+    }
+}
+
+/// What makes scores a guess: the sums of each source's best scores, by power, and the least of
+/// those scores.
+pub(super) struct Totals {
+    sums: Voices,
+    least: [f32; SourceKind::ALL.len()],
+}
+
+impl Totals {
+    pub(super) fn of(candidates: &[Candidate]) -> Self {
+        let mut scores: [Vec<f32>; SourceKind::ALL.len()] = Default::default();
+        for contribution in candidates.iter().flat_map(|c| &c.contributions) {
+            scores[contribution.source as usize].push(contribution.score);
+        }
+        let mut least = [f32::MIN_POSITIVE; SourceKind::ALL.len()];
+        let mut sums = [[f64::MIN_POSITIVE; POWERS.len()]; SourceKind::ALL.len()];
+        for (source, mut scores) in scores.into_iter().enumerate() {
+            scores.sort_unstable_by(|a, b| b.total_cmp(a));
+            scores.truncate(HIT);
+            least[source] = scores.last().map_or(f32::MIN_POSITIVE, |s| s.max(f32::MIN_POSITIVE));
+            for score in scores {
+                let sums = sums[source].iter_mut();
+                sums.zip(POWERS).for_each(|(sum, power)| *sum += power(score.into()));
+            }
+        }
+        Self { sums, least }
+    }
+}
+
+/// A source's guesses at an item.
+fn voices(source: SourceKind, score: f32, totals: &Totals) -> [f64; POWERS.len()] {
+    let totals = &totals.sums[source as usize];
+    std::array::from_fn(|place| POWERS[place](score.into()) / totals[place])
+}
+
+/// Predicts events before they are learnt, and weighs the sources by how well each did.
+pub struct BlendLearner {
+    pipeline: Pipeline,
+    blend: Blend,
+}
+
+/// What a source said of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prediction {
+    /// The source.
+    pub source: SourceKind,
+    /// Whether the item was among its first 20.
+    pub hit: bool,
+}
+
+impl BlendLearner {
+    /// For a pipeline, of which only the sources are used.
+    pub fn new(pipeline: Pipeline) -> Self {
+        Self { pipeline, blend: Blend::default() }
+    }
+
+    /// The weights so far.
+    pub fn blend(&self) -> &Blend {
+        &self.blend
+    }
+
+    /// Whether an event is one of those to be predicted. It goes by the event's own hash, so that
+    /// all workers choose the same.
+    pub fn chooses(&self, one: &Interaction<'_>) -> bool {
+        let stride = STRIDES.iter().find(|(from, _)| self.blend.observed >= *from);
+        (one.event as u64).is_multiple_of(stride.map_or(1, |s| s.1)) && global::is_liked(one)
+    }
+
+    /// Predicts an event from its session, then learns how well each source did. To be called
+    /// before the tables learn it. Returns what sources said; nothing of the first event of a
+    /// session, which there is nothing to predict from, and of what the session held already.
+    pub fn observe(
+        &mut self,
+        one: &Interaction<'_>,
+        tables: &GlobalTables,
+        catalog: &Catalog,
+    ) -> Vec<Prediction> {
+        let user = UserState::default();
+        let mut request = Request::new("", UserId::from(""), HIT);
+        request.surface = Surface::from(one.surface);
+        request.at = Some(EventTime::from_millis(one.event_time));
+        let blend = Blend::default();
+        let world = World { user: &user, global: tables, catalog, blend: &blend };
+        let mut query = Query::new(&request, world);
+        query.history = history(one, tables);
+        query.known = query.history.iter().map(|h| stable_hash(h.item.as_bytes())).collect();
+        let chosen = stable_hash(one.item.as_bytes());
+        if query.history.is_empty() || query.known.contains(&chosen) {
+            return Vec::new();
+        }
+        let mut candidates = self.pipeline.propose(&mut query);
+        candidates.retain(|c| !query.known.contains(&c.hash));
+        let by_chance = 1.0 / tables.items().len().max(LEAST_ITEMS) as f64;
+        let totals = Totals::of(&candidates);
+        let mut guesses = Voices::default();
+        let mut hits = [false; SourceKind::ALL.len()];
+        if let Some(found) = candidates.iter().find(|c| c.hash == chosen) {
+            let best = |c: &&Contribution| c.score >= totals.least[c.source as usize];
+            for c in found.contributions.iter().filter(best) {
+                guesses[c.source as usize] = voices(c.source, c.score, &totals);
+                hits[c.source as usize] = true;
+            }
+        }
+        self.blend.learn(&guesses, by_chance);
+        let of = |kind: SourceKind| Prediction { source: kind, hit: hits[kind as usize] };
+        self.pipeline.sources().filter(|kind| *kind != SourceKind::Unfinished).map(of).collect()
+    }
+}
+
+/// The newest items of an event's session before it, oldest first.
+fn history<'a>(one: &Interaction<'_>, tables: &'a GlobalTables) -> Vec<HistoryItem<'a>> {
+    let session = one.session as u64;
+    let before = EventTime::from_millis(one.event_time);
+    let held = tables.neighbours().session(session).filter(|(_, at)| *at <= before);
+    let mut history: Vec<HistoryItem<'a>> = held
+        .map(|(item, at)| HistoryItem {
+            item: tables.items().name(item),
+            at,
+            source: Source::Click,
+            fraction: 0.0,
+            duration_s: 0,
+            session,
+        })
+        .collect();
+    let spare = history.len().saturating_sub(HISTORY);
+    history.drain(..spare);
+    history
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SOURCES: usize = SourceKind::ALL.len();
+
+    fn sum(blend: &Blend) -> f64 {
+        LEARNED.into_iter().map(|kind| blend.weight(kind)).sum::<f64>() + blend.any()
+    }
+
+    #[test]
+    fn the_source_that_is_right_gets_the_weight() {
+        let mut blend = Blend::default();
+        let mut guesses = Voices::default();
+        guesses[SourceKind::Neighbours as usize] = [0.2, 0.1];
+        guesses[SourceKind::Trending as usize] = [0.001, 0.001];
+        (0..500).for_each(|_| blend.learn(&guesses, 1e-4));
+        assert!(blend.weight(SourceKind::Neighbours) > 0.9, "{blend:?}");
+        assert!(blend.weight(SourceKind::Trending) < 0.05, "{blend:?}");
+    }
+
+    #[test]
+    fn a_source_that_is_right_by_chance_earns_nothing() {
+        let mut blend = Blend::default();
+        let mut guesses = Voices::default();
+        for n in 0..4_000 {
+            // One of a thousand items is named each time, with certainty: right once in a thousand.
+            let is_right = n % 1_000 == 0;
+            guesses[SourceKind::Neighbours as usize] = [f64::from(u8::from(is_right)); 2];
+            blend.learn(&guesses, 1e-3);
+        }
+        assert!(blend.weight(SourceKind::Neighbours) < 0.01, "{blend:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn weights_stay_a_distribution(
+            events in proptest::collection::vec(proptest::array::uniform::<_, SOURCES>([0.0f64..1.0, 0.0f64..1.0]), 1..200),
+        ) {
+            let mut blend = Blend::default();
+            for guesses in &events {
+                blend.learn(guesses, 1e-4);
+            }
+            prop_assert!((sum(&blend) - 1.0).abs() < 1e-9);
+            prop_assert!(SourceKind::ALL.iter().all(|kind| blend.weight(*kind) >= 0.0));
+            prop_assert_eq!(blend.weight(SourceKind::Unfinished), UNFINISHED);
+        }
+    }
+}
