@@ -34,6 +34,7 @@ elif [ -z "${ROCKSDB_LIB_DIR:-}" ] && [ "${DRIFTLINE_ROCKSDB:-}" != source ] && 
 fi
 [ "${1:-}" != test ] || need kcat have kcat
 [ "${1:-}" != test ] || need "postgresql openssl" "$ROOT/scripts/postgres.sh" can-start
+[ "${1:-}" != test ] || need "redis-server openssl" "$ROOT/scripts/redis.sh" can-start
 
 if [ ${#missing[@]} -gt 0 ]; then
   list=${missing[*]}
