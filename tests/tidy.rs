@@ -229,8 +229,8 @@ fn what_folds_looks_at_no_clock() {
 }
 
 #[test]
-fn one_room_owns_kafka_and_one_owns_rocksdb() {
-    let owners = [("rdkafka", "kafka"), ("rocksdb", "state")];
+fn one_room_owns_kafka_and_one_owns_rocksdb_and_redis() {
+    let owners = [("rdkafka", "kafka"), ("rocksdb", "state"), ("redis", "state")];
     let mut broken = Vec::new();
     for file in &rust_sources() {
         for (library, owner) in owners {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -10,12 +11,14 @@ use super::{Failure, output};
 use crate::config::Config;
 use crate::event::Source;
 use crate::feature::{Entry, UserState};
+use crate::state::hot::{HotConnection, HotValue};
 use crate::state::{Access, ShardStore, StoreResources};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   driftline state digest            equal for equal sets of events, however they came
   driftline state get alice
+  driftline state get alice --hot   what the hot tier in Redis has; needs no store
   driftline state stats
   driftline state dump              every user as one line of JSON
 
@@ -36,6 +39,9 @@ enum Action {
     Get {
         /// The user's id
         user: String,
+        /// Look in the hot tier, which any machine can reach, and not in worker.data_dir
+        #[arg(long)]
+        hot: bool,
     },
     /// Users, bytes and progress by shard
     Stats,
@@ -44,10 +50,13 @@ enum Action {
 }
 
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+    if let Action::Get { user, hot: true } = &args.action {
+        return get_hot(config, user, args.json);
+    }
     let stores = open_all(config)?;
     match &args.action {
         Action::Digest => digest(&stores, args.json)?,
-        Action::Get { user } => return get(&stores, user, args.json),
+        Action::Get { user, .. } => return get(&stores, user, args.json),
         Action::Stats => stats(&stores, args.json)?,
         Action::Dump => dump(&stores)?,
     }
@@ -171,6 +180,34 @@ fn get(stores: &[Opened], user: &str, as_json: bool) -> Result<ExitCode, Failure
     }
     eprintln!("no user {user} in {} shards", stores.len());
     Ok(ExitCode::FAILURE)
+}
+
+/// How long a look-up waits for Redis.
+const HOT_LIMIT: Duration = Duration::from_secs(5);
+
+fn get_hot(config: &Config, user: &str, as_json: bool) -> Result<ExitCode, Failure> {
+    let server = config.hot.server().ok_or(
+        "there is no hot tier: set hot.address to a Redis, as the workers have it \
+         (--set hot.address=HOST:PORT)",
+    )?;
+    let mut connection = HotConnection::open(&server, HOT_LIMIT, HOT_LIMIT)?;
+    let Some(Some(bytes)) = connection.get(&[user])?.pop() else {
+        eprintln!("no user {user} in the hot tier at {server}");
+        return Ok(ExitCode::FAILURE);
+    };
+    let HotValue { version, shard, state: encoded, .. } = HotValue::decode(&bytes)?;
+    let state = UserState::decode(encoded)?;
+    if as_json {
+        let mut shown = user_json(user, &state);
+        shown["shard"] = shard.into();
+        shown["next_watch"] = version.watch.into();
+        shown["next_click"] = version.click.into();
+        println!("{shown}");
+    } else {
+        print_user(shard, user, &state, encoded.len());
+        println!("folded to watch@{} and click@{}", version.watch, version.click);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn dump(stores: &[Opened]) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 //! configuration is shown.
 
 mod catalog;
+mod hot;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
+pub use hot::HotConfig;
 pub use load::{ConfigError, Sources, load};
 
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
@@ -42,6 +44,8 @@ pub struct Config {
     pub global: GlobalConfig,
     /// What the platform says about items.
     pub catalog: CatalogConfig,
+    /// Recently active users in Redis.
+    pub hot: HotConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -358,6 +362,7 @@ impl Config {
             }
         }
         self.catalog.validate()?;
+        self.hot.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }

@@ -165,6 +165,14 @@ fn values_that_cannot_work_are_refused_by_their_key() {
         "catalog.sync.prune_limit_percent=101",
         "catalog.sync.prune=2",
         "catalog.sync=2",
+        "hot.address=redis",
+        "hot.address=:6379",
+        "hot.address=redis:port",
+        "hot.ttl_seconds=0",
+        "hot.read_timeout_ms=0",
+        "hot.queue_limit=0",
+        "hot.username=someone",
+        "hot.tls_ca=/ca.pem",
         "kafka.bootstrap=",
     ];
     for case in cases {
@@ -191,6 +199,8 @@ fn secrets_are_shown_nowhere() {
     let config = given()
         .flag(&secret("kafka.sasl_password"))
         .flag(&secret("catalog.sync.url"))
+        .flag(&secret("hot.password"))
+        .flag("hot.address=redis:6379")
         .flag(&secret("kafka.properties.sasl.password"))
         .flag(&secret("kafka.properties.ssl.key.password"))
         .flag(&secret("kafka.properties.ssl.key.pem"))
@@ -200,12 +210,31 @@ fn secrets_are_shown_nowhere() {
         .flag("kafka.properties.ssl.ca.location=/ca.pem")
         .load();
     let shown = toml::to_string(&config).unwrap();
-    for text in [&shown, &format!("{config:?}"), &format!("{:?}", config.kafka.client())] {
+    let hot = format!("{:?}", config.hot.server().unwrap());
+    for text in [&shown, &format!("{config:?}"), &format!("{:?}", config.kafka.client()), &hot] {
         assert!(!text.contains(SECRET), "{text}");
     }
     assert!(shown.contains("/ca.pem") && shown.contains(MASK));
     assert_eq!(config.kafka.sasl_password.expose(), SECRET);
     assert_eq!(config.kafka.client().properties["sasl.password"], SECRET);
+}
+
+#[test]
+fn a_redis_that_is_given_as_a_url_is_refused_without_quoting_its_password() {
+    let error = given().flag(&format!("hot.address=redis://:{SECRET}@host:6379")).refused();
+    assert!(error.contains("host:port") && !error.contains(SECRET), "{error}");
+}
+
+#[test]
+fn a_redis_is_reached_as_it_is_configured() {
+    assert!(given().load().hot.server().is_none());
+    let server = |address: &str| {
+        let config = given().flag(&format!("hot.address={address}")).flag("hot.tls=true").load();
+        config.hot.server().unwrap()
+    };
+    assert_eq!((server("[::1]:7000").host.as_str(), server("[::1]:7000").port), ("::1", 7_000));
+    assert_eq!(server("redis:6379").to_string(), "redis:6379");
+    assert!(server("redis:6379").tls.is_some());
 }
 
 #[test]

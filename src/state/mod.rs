@@ -6,6 +6,7 @@
 //! knows what a topic's records mean; what an event does to a state is `feature`'s question.
 
 mod bulk;
+pub mod hot;
 mod pending;
 mod progress;
 mod shard;
@@ -17,4 +18,4 @@ mod tests;
 pub use pending::{Pending, PendingEvent};
 pub use progress::{Anchor, Progress, SourceProgress};
 pub use shard::{Folding, Frozen, Shard, UserBytes};
-pub use store::{Access, Digest, ShardStore, Stats, StoreError, StoreResources};
+pub use store::{Access, AsOf, Digest, ShardStore, Stats, StoreError, StoreResources};

@@ -130,6 +130,12 @@ impl Pending {
         &self.long_ids[start..start + len]
     }
 
+    /// The users that have any, in no particular order.
+    pub fn user_ids(&self) -> impl Iterator<Item = &str> {
+        // What `push` took was text.
+        self.slots.iter().filter_map(|slot| std::str::from_utf8(self.id_of(slot)).ok())
+    }
+
     /// Whether a user has any.
     pub fn has(&self, user: &[u8]) -> bool {
         self.find(stable_hash(user), user).is_some()

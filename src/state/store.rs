@@ -117,6 +117,15 @@ impl StoreResources {
     }
 }
 
+/// Committed states of some users, all as of one commit.
+pub struct AsOf {
+    /// How far exactly they are folded.
+    pub progress: Progress,
+    /// Their states, encoded, in the order in which the users were given; `None` for one that
+    /// has none.
+    pub states: Vec<Option<Vec<u8>>>,
+}
+
 /// How a store is opened.
 pub enum Access<'a> {
     /// By the worker that owns the shard. `identity` says what is folded, from where; a store
@@ -261,7 +270,10 @@ impl ShardStore {
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
     pub fn progress(&self) -> Result<Progress, StoreError> {
-        let bytes = self.db.get_cf(self.users(), PROGRESS).map_err(|e| self.rocks(e))?;
+        self.read_progress(self.db.get_cf(self.users(), PROGRESS).map_err(|e| self.rocks(e))?)
+    }
+
+    fn read_progress(&self, bytes: Option<Vec<u8>>) -> Result<Progress, StoreError> {
         let progress = bytes.map(|b| serde_json::from_slice(&b)).transpose();
         Ok(progress.map_err(|e| self.damaged("progress", &e))?.unwrap_or_default())
     }
@@ -272,6 +284,19 @@ impl ShardStore {
     /// [`StoreError`] where the store cannot be read.
     pub fn get(&self, user: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.db.get_cf(self.users(), user).map_err(|e| self.rocks(e))
+    }
+
+    /// The committed states of some users.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn get_at<'a>(&self, users: impl IntoIterator<Item = &'a str>) -> Result<AsOf, StoreError> {
+        let snapshot = self.db.snapshot();
+        let get = |key: &[u8]| snapshot.get_cf(self.users(), key).map_err(|e| self.rocks(e));
+        Ok(AsOf {
+            progress: self.read_progress(get(PROGRESS)?)?,
+            states: users.into_iter().map(|user| get(user.as_bytes())).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Writes what was folded since the last commit, and how far that is, as one: a batch, or a

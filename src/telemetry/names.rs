@@ -54,6 +54,18 @@ metrics_table! {
         "Memory of the global tables.";
     describe_counter INTERACTIONS_READ = "driftline_interactions_read_total", Count,
         "Interactions read into the global tables, by outcome: new or replayed.";
+    describe_counter HOT_WRITES = "driftline_hot_writes_total", Count,
+        "Users written to the hot tier, by outcome: written, older, failed or dropped.";
+    describe_counter HOT_READS = "driftline_hot_reads_total", Count,
+        "Users looked up in the hot tier, by outcome: used, older, absent, foreign, damaged or failed.";
+    describe_counter HOT_ERRORS = "driftline_hot_errors_total", Count,
+        "Attempts at the hot tier that failed, by side and reason.";
+    describe_gauge HOT_BREAKER = "driftline_hot_breaker", Count,
+        "Breaker before the hot tier, by side: 0 closed, 1 half open, 2 open.";
+    describe_gauge HOT_QUEUE = "driftline_hot_queue_users", Count,
+        "Users that wait to be written to the hot tier.";
+    describe_histogram HOT_SECONDS = "driftline_hot_seconds", Seconds,
+        "Time that an answer waited for the hot tier, or a batch of writes took, by side.";
     describe_counter CATALOG_RECORDS = "driftline_catalog_records_total", Count,
         "Records of the catalog read, by outcome: listed, delisted or refused.";
     describe_gauge CATALOG_ITEMS = "driftline_catalog_items", Count,

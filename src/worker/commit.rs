@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use metrics::{Histogram, histogram};
 
 use super::Context;
+use super::hot::HotTier;
 use super::shards::OwnedShard;
 use crate::event::{Interaction, Interactions};
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
@@ -45,6 +46,7 @@ pub struct Committer {
     tracker: Arc<Tracker>,
     topic: String,
     partitions: i32,
+    hot: Option<Arc<HotTier>>,
     seconds: Histogram,
 }
 
@@ -55,6 +57,7 @@ impl Committer {
             tracker,
             topic: context.config.topics.interactions(),
             partitions: context.interaction_partitions,
+            hot: context.hot.clone(),
             seconds: histogram!(names::COMMIT_SECONDS),
         }
     }
@@ -82,6 +85,9 @@ impl Committer {
         for (owned, frozen) in &frozen {
             let failed = |source| CommitError::Store { shard: owned.shard.id(), source };
             owned.shard.commit(frozen).map_err(failed)?;
+            if let Some(hot) = &self.hot {
+                hot.offer(owned, frozen);
+            }
         }
         self.seconds.record(begun.elapsed());
         Ok(())

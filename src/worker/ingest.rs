@@ -127,10 +127,7 @@ impl Ingest {
 
     fn open(&self, partition: i32) -> Result<Shard, StoreError> {
         let config = &self.context.config;
-        let identity = format!(
-            "cluster {}, topics {} and {}, partition {partition} of {}",
-            self.context.cluster_id, self.topics[0], self.topics[1], self.context.partitions
-        );
+        let identity = self.context.folded_from(partition);
         let access = Access::Owner { identity: &identity };
         let store = ShardStore::open(
             &self.store_path(partition),
@@ -225,6 +222,9 @@ impl Ingest {
     fn release(&self, partition: i32) {
         self.control.close(partition);
         self.context.shards.remove(partition);
+        if let Some(hot) = &self.context.hot {
+            hot.close(partition);
+        }
     }
 
     /// After a failure: lets go of everything uncommitted, to be folded again from the log.

@@ -9,6 +9,7 @@ mod catalog_feed;
 mod commit;
 mod dead_letter;
 mod global_feed;
+mod hot;
 mod ingest;
 mod replies;
 mod requests;
@@ -25,6 +26,8 @@ use crate::global::GlobalTables;
 use crate::kafka::{Admin, KafkaError, TopicMetadata};
 use crate::runtime::{self, Stop, Urgency};
 use crate::telemetry::HealthReport;
+
+use hot::HotTier;
 
 pub use dead_letter::{CLASS_HEADER, MESSAGE_HEADER, TOPIC_HEADER};
 pub use shards::Shards;
@@ -58,7 +61,10 @@ pub struct Worker {
     global: Arc<RwLock<GlobalTables>>,
     feed: Arc<global_feed::FeedState>,
     catalog: Arc<catalog_feed::SharedCatalog>,
+    hot: Option<Arc<HotTier>>,
     threads: Vec<JoinHandle<()>>,
+    /// They end when the others no longer need them.
+    hot_threads: Vec<JoinHandle<()>>,
     shutdown_limit: Duration,
 }
 
@@ -73,7 +79,22 @@ struct Context {
     global: Arc<RwLock<GlobalTables>>,
     catalog: Arc<catalog_feed::SharedCatalog>,
     blend: Arc<global_feed::SharedBlend>,
+    hot: Option<Arc<HotTier>>,
     stop: Stop,
+}
+
+impl Context {
+    /// What shard `partition` is folded from.
+    fn folded_from(&self, partition: i32) -> String {
+        let topics = &self.config.topics;
+        format!(
+            "cluster {}, topics {} and {}, partition {partition} of {}",
+            self.cluster_id,
+            topics.watch_events(),
+            topics.click_events(),
+            self.partitions
+        )
+    }
 }
 
 impl Worker {
@@ -89,6 +110,8 @@ impl Worker {
 
         let global = Arc::new(RwLock::new(config.global.tables()));
         let catalog = Arc::new(catalog_feed::SharedCatalog::new(config.catalog.required));
+        let (hot, start_hot) = HotTier::start(&config.hot).unzip();
+        let hot = hot.map(Arc::new);
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
         let context = Context {
             shards: Arc::new(Shards::default()),
@@ -99,6 +122,7 @@ impl Worker {
             global: Arc::clone(&global),
             catalog: Arc::clone(&catalog),
             blend: Arc::default(),
+            hot: hot.clone(),
             stop: Stop::default(),
         };
         let mut worker = Self {
@@ -107,11 +131,19 @@ impl Worker {
             global,
             feed: Arc::default(),
             catalog,
+            hot,
             threads: Vec::new(),
+            hot_threads: Vec::new(),
             shutdown_limit,
         };
-        if let Err(error) = worker.start_threads(&context) {
+        let started = start_hot.map_or(Ok(Vec::new()), |start| start(&context));
+        let started = started.and_then(|threads| {
+            worker.hot_threads = threads;
+            worker.start_threads(&context)
+        });
+        if let Err(error) = started {
             worker.stop.request();
+            worker.end_hot_tier();
             return Err(error);
         }
         Ok(worker)
@@ -162,7 +194,14 @@ impl Worker {
 
     /// Whether a thread has ended though nobody asked.
     pub fn has_failed(&self) -> bool {
-        !self.stop.is_requested() && self.threads.iter().any(JoinHandle::is_finished)
+        let mut threads = self.threads.iter().chain(&self.hot_threads);
+        !self.stop.is_requested() && threads.any(JoinHandle::is_finished)
+    }
+
+    fn end_hot_tier(&self) {
+        if let Some(hot) = &self.hot {
+            hot.end();
+        }
     }
 
     /// Drains and stops: what was folded is committed, what was accepted is answered.
@@ -170,21 +209,28 @@ impl Worker {
     /// # Errors
     /// [`WorkerError::Thread`] where a thread panicked or did not end in time; the stores are
     /// consistent all the same.
-    pub fn shutdown(self) -> Result<(), WorkerError> {
+    pub fn shutdown(mut self) -> Result<(), WorkerError> {
         self.stop.request();
         let until = Instant::now() + self.shutdown_limit;
-        for thread in self.threads {
-            while !thread.is_finished() {
-                if Instant::now() >= until {
-                    let name = thread.thread().name().unwrap_or("a thread").to_owned();
-                    return Err(WorkerError::Thread(format!("{name} did not end in time")));
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            runtime::join(thread).map_err(WorkerError::Thread)?;
-        }
-        Ok(())
+        wait_for(std::mem::take(&mut self.threads), until)?;
+        self.end_hot_tier();
+        wait_for(self.hot_threads, until)
     }
+}
+
+/// Waits for threads that have been told to end.
+fn wait_for(threads: Vec<JoinHandle<()>>, until: Instant) -> Result<(), WorkerError> {
+    for thread in threads {
+        while !thread.is_finished() {
+            if Instant::now() >= until {
+                let name = thread.thread().name().unwrap_or("a thread").to_owned();
+                return Err(WorkerError::Thread(format!("{name} did not end in time")));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        runtime::join(thread).map_err(WorkerError::Thread)?;
+    }
+    Ok(())
 }
 
 fn health(

@@ -518,13 +518,25 @@ fn deadline(record: &Record<'_>, default_ms: i64) -> Result<i64, String> {
 
 impl AfterPositions {
     fn is_passed(&self, shard: &crate::state::Shard) -> bool {
-        self.positions.iter().all(|(source, _, offset)| shard.position(*source) > *offset)
+        self.is_passed_at(|source| shard.position(source))
+    }
+
+    fn is_passed_at(&self, position: impl Fn(Source) -> i64) -> bool {
+        self.positions.iter().all(|(source, _, offset)| position(*source) > *offset)
     }
 
     fn outcome(&self, shard: Option<&crate::state::Shard>) -> After {
+        match shard {
+            Some(shard) => self.outcome_at(|source| shard.position(source)),
+            None if self.asked => After::Missed,
+            None => After::NotAsked,
+        }
+    }
+
+    fn outcome_at(&self, position: impl Fn(Source) -> i64) -> After {
         if !self.asked {
             After::NotAsked
-        } else if shard.is_some_and(|s| self.is_passed(s)) {
+        } else if self.is_passed_at(position) {
             After::Satisfied
         } else {
             After::Missed

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::event::Source;
 use crate::state::Shard;
+use crate::state::hot::Version;
 
 /// A shard and where the log ended when it was assigned.
 pub struct OwnedShard {
@@ -24,6 +25,21 @@ impl OwnedShard {
     /// Says where a source's log ended when it was assigned.
     pub fn set_target(&self, source: Source, end: i64) {
         self.targets[source as usize].store(end, Ordering::Release);
+    }
+
+    /// Whether the log is known to be as long as `version` says: a log that was made anew is not.
+    pub fn reaches(&self, version: Version) -> bool {
+        let is_reached = |source: Source, offset| {
+            let target = self.targets[source as usize].load(Ordering::Acquire);
+            offset <= target.max(self.shard.position(source))
+        };
+        is_reached(Source::Watch, version.watch) && is_reached(Source::Click, version.click)
+    }
+
+    /// How far it is folded, committed or not.
+    pub fn version(&self) -> Version {
+        let of = |source| self.shard.position(source);
+        Version { watch: of(Source::Watch), click: of(Source::Click) }
     }
 
     /// Records between what is folded and where the logs ended at assignment.

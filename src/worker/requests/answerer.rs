@@ -2,16 +2,29 @@
 
 use std::sync::{Arc, PoisonError};
 
-use metrics::Histogram;
+use metrics::{Histogram, counter};
 
 use super::{Job, reply_now};
-use crate::event::{After, ErrorKind, Reply};
+use crate::event::{After, ErrorKind, Reply, Source};
 use crate::feature::UserState;
 use crate::kafka::Producer;
 use crate::serving::{self, Pipeline, Query, World};
+use crate::state::hot::{HotValue, Version};
+use crate::telemetry::names;
 use crate::time::wall_now;
 use crate::worker::Context;
 use crate::worker::global_feed::FeedState;
+use crate::worker::shards::OwnedShard;
+
+/// What the hot tier says about a user.
+enum Hot {
+    /// It need not be asked, or has nothing that helps.
+    NotAsked,
+    /// Why it could not say.
+    Failed(&'static str),
+    /// A value, and how far that is folded.
+    Found { bytes: Vec<u8>, version: Version },
+}
 
 /// One thread of the pool.
 pub(super) struct Answerer {
@@ -45,6 +58,17 @@ impl Answerer {
     fn recommend(&self, job: &Job) -> Reply {
         let owned = self.context.shards.get(job.partition);
         let shard = owned.as_ref().map(|o| &o.shard);
+        // Before the shard is read: where that is further, the hot tier's value is not used.
+        let hot = if owned.as_ref().is_none_or(|o| !o.is_restored()) {
+            self.ask_hot_tier(job, owned.as_deref())
+        } else {
+            Hot::NotAsked
+        };
+        if let Hot::Found { bytes, version } = &hot
+            && let Some(reply) = self.list_from_hot_tier(job, bytes, *version, owned.is_some())
+        {
+            return reply;
+        }
         let after = job.after.outcome(shard);
         let mut missing = Vec::new();
         let bytes = match shard.map(|s| s.read(job.request.user.as_str())) {
@@ -71,10 +95,72 @@ impl Answerer {
         if owned.as_ref().is_some_and(|o| !o.is_restored()) {
             missing.push("the user's shard is being restored: recent events may be missing".into());
         }
+        if let Hot::Failed(reason) = hot {
+            missing.push(format!("the hot tier {reason}"));
+        }
+        self.list(job, &user, missing, after)
+    }
+
+    /// What the hot tier has of a user whose shard is not restored here, where that is further
+    /// than the shard is.
+    fn ask_hot_tier(&self, job: &Job, owned: Option<&OwnedShard>) -> Hot {
+        let Some(tier) = &self.context.hot else { return Hot::NotAsked };
+        let (outcome, hot) = match tier.get(job.request.user.as_str()) {
+            Err(reason) => ("failed", Hot::Failed(reason)),
+            Ok(None) => ("absent", Hot::NotAsked),
+            Ok(Some(bytes)) => match HotValue::decode(&bytes) {
+                Err(error) => {
+                    tracing::warn!(%error, "a user's value in the hot tier is passed over");
+                    ("damaged", Hot::Failed("holds a damaged value"))
+                }
+                Ok(value) if value.identity != self.context.hot_identity(job.partition) => {
+                    ("foreign", Hot::NotAsked)
+                }
+                Ok(HotValue { version, .. }) => match owned {
+                    Some(owned) if !owned.reaches(version) => ("foreign", Hot::NotAsked),
+                    Some(owned) if !version.covers(owned.version()) => ("older", Hot::NotAsked),
+                    _ => ("used", Hot::Found { bytes, version }),
+                },
+            },
+        };
+        counter!(names::HOT_READS, "outcome" => outcome).increment(1);
+        hot
+    }
+
+    /// The answer from a value of the hot tier; `None` where the state in it is damaged.
+    fn list_from_hot_tier(
+        &self,
+        job: &Job,
+        bytes: &[u8],
+        version: Version,
+        is_owned: bool,
+    ) -> Option<Reply> {
+        let value = HotValue::decode(bytes).ok()?;
+        let user = match UserState::decode(value.state) {
+            Ok(user) => user,
+            Err(error) => {
+                tracing::warn!(%error, "a user's value in the hot tier is passed over");
+                return None;
+            }
+        };
+        let why = if is_owned { "is being restored" } else { "has moved to another worker" };
+        let reason = format!(
+            "the user's shard {why}: answered from the hot tier, which knows the events below \
+             watch@{} and click@{}",
+            version.watch, version.click
+        );
+        let after = job.after.outcome_at(|source| match source {
+            Source::Watch => version.watch,
+            Source::Click => version.click,
+        });
+        Some(self.list(job, &user, vec![reason], after))
+    }
+
+    fn list(&self, job: &Job, user: &UserState<'_>, missing: Vec<String>, after: After) -> Reply {
         let global = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
         let catalog = self.context.catalog.read();
         let blend = self.context.blend.get();
-        let world = World { user: &user, global: &global, catalog: &catalog, blend: &blend };
+        let world = World { user, global: &global, catalog: &catalog, blend: &blend };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
         if after == After::Missed {
