@@ -1,6 +1,9 @@
 //! Ingest: Kafka → durable fold, beside a bare consumer that only counts the same records.
 //!
 //! `cargo bench --bench ingest -- [events in millions, default 3] [rounds, default 3]`
+//!
+//! With `hot` among the arguments: the same fold with and without a Redis that it writes through
+//! to, in turn.
 
 mod common;
 
@@ -21,6 +24,9 @@ fn main() {
     let events = (numbers.first().unwrap_or(&3.0) * 1e6) as u64;
     let rounds = numbers.get(1).map_or(3, |n| *n as usize);
     let broker = common::Broker::find();
+    if std::env::args().any(|argument| argument == "hot") {
+        return with_and_without_redis(&broker, events, rounds);
+    }
     let mut rows = Vec::new();
     let mut profile = Vec::new();
     for users in [100_000, 1_000_000, 5_000_000] {
@@ -67,6 +73,61 @@ fn main() {
     );
     common::table(
         "Where the worker's CPU time goes, µs an event",
+        &["users", "thread", "µs"],
+        &profile,
+    );
+}
+
+fn with_and_without_redis(broker: &common::Broker, events: u64, rounds: usize) {
+    let redis = common::Redis::start();
+    let mut rows = Vec::new();
+    let mut profile = Vec::new();
+    for users in [10_000, 1_000_000] {
+        let data = tempfile::tempdir().expect("a folder");
+        let plain = common::config(broker, "hot", data.path(), &["log.level=error"]);
+        let mut hot = plain.clone();
+        hot.hot.address.clone_from(&redis.address);
+        // Its events are of the last day: all users count as active.
+        hot.hot.ttl_seconds = 2 * 86_400;
+        let topics = common::make_topics(&plain, PARTITIONS);
+        common::produce(&plain, events, users);
+        let (mut without, mut with, mut ratios, mut keys) = (vec![], vec![], vec![], vec![]);
+        let mut cpu = BTreeMap::new();
+        worker(&plain, events, &mut BTreeMap::new());
+        for _ in 0..rounds {
+            let bare = events as f64 / worker(&plain, events, &mut BTreeMap::new()).as_secs_f64();
+            redis.run(&["FLUSHALL"]);
+            let through = events as f64 / worker(&hot, events, &mut cpu).as_secs_f64();
+            keys.push(redis.run(&["DBSIZE"]).parse().expect("a number of keys"));
+            without.push(bare);
+            with.push(through);
+            ratios.push(through / bare);
+        }
+        rows.push(vec![
+            users.to_string(),
+            format!("{:.2}M", common::median(&mut without) / 1e6),
+            format!("{:.2}M", common::median(&mut with) / 1e6),
+            format!("{:.2}", common::median(&mut ratios)),
+            format!("{:.2} to {:.2}", ratios[0], ratios[ratios.len() - 1]),
+            format!("{:.0}", common::median(&mut keys)),
+        ]);
+        println!("{:?}", rows.last());
+        for (name, micros) in cpu.into_iter().filter(|(_, micros)| *micros >= 0.01) {
+            let micros = format!("{:.2}", micros / rounds as f64);
+            profile.push(vec![users.to_string(), name, micros]);
+        }
+        common::delete_topics(&plain, &topics);
+    }
+    common::table(
+        &format!(
+            "Ingest with the hot tier, {:.1}M watch events, median of {rounds}",
+            events as f64 / 1e6
+        ),
+        &["users", "without, events/s", "with, events/s", "ratio", "range", "users in Redis"],
+        &rows,
+    );
+    common::table(
+        "Where the worker's CPU time goes with it, µs an event",
         &["users", "thread", "µs"],
         &profile,
     );

@@ -42,6 +42,40 @@ impl Drop for Broker {
     }
 }
 
+/// A Redis that is removed again.
+pub struct Redis {
+    pub address: String,
+    folder: tempfile::TempDir,
+}
+
+const REDIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/redis.sh");
+
+impl Redis {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let up = Command::new(REDIS).args(["up", "--dir"]).arg(folder.path()).output();
+        let up = up.expect("scripts/redis.sh");
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+        Self { address: String::from_utf8_lossy(&up.stdout).trim().to_owned(), folder }
+    }
+
+    /// Runs one command; returns what it said.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let (host, port) = self.address.split_once(':').expect("host:port");
+        let mut command = Command::new("redis-cli");
+        let output = command.args(["-h", host, "-p", port]).args(arguments).output();
+        let output = output.expect("redis-cli runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        drop(Command::new(REDIS).args(["wipe", "--dir"]).arg(self.folder.path()).output());
+    }
+}
+
 /// A configuration of its own prefix, group and folder.
 pub fn config(broker: &Broker, name: &str, data: &std::path::Path, extra: &[&str]) -> Config {
     let id = wall_now();

@@ -14,6 +14,7 @@ pub mod kafka;
 pub mod load;
 pub mod oracle;
 pub mod postgres;
+pub mod redis;
 pub mod requests;
 pub mod worker;
 
