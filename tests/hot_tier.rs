@@ -73,8 +73,8 @@ fn what_a_user_does_is_in_redis_soon_over_tls_with_a_password_that_nobody_sees()
     assert!(!shown.contains(PASSWORD) && !worker.log_text().contains(PASSWORD));
     worker.drain();
 
-    let stored = site.expect_ok(&["state", "get", "alice", "--json"]);
-    let stored: Value = serde_json::from_str(&stored).expect("JSON");
+    let stored = site.run_over(&site.data_dir("a"), &["state", "get", "alice", "--json"]);
+    let stored: Value = serde_json::from_slice(&stored.stdout).expect("JSON");
     let there = hot(&site, "alice").expect("it stays when the worker leaves");
     for (key, value) in stored.as_object().expect("a user") {
         assert_eq!(&there[key], value, "{key}");

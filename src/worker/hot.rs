@@ -325,6 +325,20 @@ struct Writer {
     active_ms: i64,
 }
 
+/// An error where a Redis takes nothing: full, or a replica by now. Pausing helps, as with one
+/// that is away.
+fn all_refused(mut outcomes: Vec<Put>) -> Result<Vec<Put>, HotError> {
+    match outcomes.pop() {
+        Some(Put::Refused(error)) if outcomes.iter().all(|o| matches!(o, Put::Refused(_))) => {
+            Err(error)
+        }
+        last => {
+            outcomes.extend(last);
+            Ok(outcomes)
+        }
+    }
+}
+
 /// Users of one shard and their values.
 struct Batch {
     partition: i32,
@@ -365,7 +379,7 @@ impl Writer {
         };
         let values: Vec<_> = batch.values.iter().map(|(u, v)| (&**u, v.clone())).collect();
         let begun = Instant::now();
-        let outcomes = self.link.run(|connection| connection.put(&values));
+        let outcomes = self.link.run(|connection| all_refused(connection.put(&values)?));
         histogram!(names::HOT_SECONDS, "side" => "write").record(begun.elapsed());
         let outcomes = outcomes.unwrap_or_default();
         let written = outcomes.iter().filter(|o| matches!(o, Put::Written)).count();
@@ -377,10 +391,6 @@ impl Writer {
             return;
         }
         count_writes("failed", failed);
-        if let Some(Put::Refused(error)) = outcomes.iter().find(|o| matches!(o, Put::Refused(_))) {
-            // Full, or a replica by now: pausing helps, as with one that is away.
-            self.link.failed(error);
-        }
         let again = batch.values.iter().enumerate().filter(|(n, _)| {
             outcomes.get(*n).is_none_or(|outcome| matches!(outcome, Put::Refused(_)))
         });
