@@ -14,7 +14,7 @@
 #   Java 17 and Maven    Kafka's published jars, fetched once into the cache
 # DRIFTLINE_BROKER=docker or =jars forces one of the last two.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/server.sh"
 
 KAFKA=$ROOT/scripts/kafka
 VERSION=$(sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$KAFKA/pom.xml")
@@ -26,8 +26,6 @@ HOME_DIR=$DRIFTLINE_CACHE/kafka/$VERSION
 JVM=(-Xms256m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError)
 JVM+=("-Dlog4j2.configurationFile=$KAFKA/log4j2.properties")
 START_SECONDS=90 # usually 3; a machine that is busy compiling takes ten times that
-
-usage() { sed -n '2,/^set /{s/^# \{0,1\}//p;}' "$0" >&2; exit 2; }
 
 command=${1:-}
 [ $# -eq 0 ] || shift
@@ -43,7 +41,7 @@ while [ $# -gt 0 ]; do
 done
 case $port in *[!0-9]*) die "--port $port is not a number." ;; esac
 # Absolute, because it is how a broker's process is told from others.
-case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
+dir=$(absolute "$dir")
 if [ -d "$dir" ]; then dir=$(cd "$dir" && pwd -P); fi
 
 given=${DRIFTLINE_BOOTSTRAP:-}
@@ -67,8 +65,6 @@ answers() {
   fi
 }
 
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
 check_given() {
   local first=${given%%,*} code=0
   first=${first#*://}
@@ -82,7 +78,6 @@ check_given() {
 
 # --- The broker of this folder ---------------------------------------------------------
 
-recorded() { cat "$dir/$1" 2>/dev/null || true; }
 container() { printf 'driftline-broker-%s' "$(printf %s "$dir" | cksum | cut -d ' ' -f 1)"; }
 
 # Prints the broker's process id if it runs. A pid file outlives its process, and the number
@@ -193,19 +188,6 @@ archive() {
 }
 
 # --- Starting --------------------------------------------------------------------------
-
-# Below 32768, where no outgoing connection gets its own port from.
-free_port() {
-  local p i
-  for ((i = 0; i < 100; i++)); do
-    p=$((20000 + RANDOM % 12000))
-    if ! listens "$p"; then
-      echo "$p"
-      return
-    fi
-  done
-  die "no free port between 20000 and 32000."
-}
 
 # properties DIR PORT CONTROLLER_PORT
 # A quorum of fixed voters: with a dynamic one the controller's port would be part of the
@@ -361,8 +343,7 @@ case $command in
       docker rm -f "$(container)" >/dev/null 2>&1 || true
       docker volume rm -f "$(container)" >/dev/null 2>&1 || true
     fi
-    (cd "$dir" && rm -rf data server.properties broker.pid broker.log broker.log.1 port kind cluster.id lock nohup.out)
-    rmdir "$dir" 2>/dev/null || true
+    forget data server.properties broker.pid broker.log broker.log.1 cluster.id lock nohup.out
     ;;
   status)
     if [ -n "$given" ]; then

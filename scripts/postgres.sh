@@ -11,11 +11,9 @@
 # The programs are Debian's `postgresql`; scripts/setup.sh test installs them. PostgreSQL refuses
 # to run as root: as root it is run as DRIFTLINE_POSTGRES_USER, `postgres` unless that is set.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/server.sh"
 
 START_SECONDS=60 # usually 1
-
-usage() { sed -n '2,/^set /{s/^# \{0,1\}//p;}' "$0" >&2; exit 2; }
 
 command=${1:-}
 [ $# -eq 0 ] || shift
@@ -26,7 +24,7 @@ while [ $# -gt 0 ]; do
     *) usage ;;
   esac
 done
-case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
+dir=$(absolute "$dir")
 
 # The newest PostgreSQL there is: Debian keeps its programs off the PATH.
 programs() {
@@ -48,20 +46,6 @@ as_owner() {
   fi
 }
 
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-free_port() {
-  local p i
-  for ((i = 0; i < 100; i++)); do
-    p=$((20000 + RANDOM % 12000))
-    if ! listens "$p"; then
-      echo "$p"
-      return
-    fi
-  done
-  die "no free port between 20000 and 32000."
-}
-
 running() { [ -d "$dir/data" ] && as_owner "$bin/pg_ctl" -D "$dir/data" status >/dev/null 2>&1; }
 
 start() {
@@ -72,7 +56,7 @@ start() {
 }
 
 up() {
-  local port attempt
+  local port
   if [ ! -f "$dir/kind" ]; then
     mkdir -p "$dir"
     echo postgres >"$dir/kind"
@@ -83,28 +67,13 @@ up() {
     as_owner "$bin/initdb" -D "$dir/data" -U driftline -A trust -E UTF8 --locale=C --no-sync \
       >"$dir/initdb.log" 2>&1 || { tail -n 3 "$dir/initdb.log" >&2; die "initdb failed in $dir."; }
   fi
-  if [ ! -f "$dir/server.crt" ]; then
-    as_owner openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=127.0.0.1 \
-      -addext subjectAltName=IP:127.0.0.1 -keyout "$dir/server.key" -out "$dir/server.crt" \
-      >"$dir/initdb.log" 2>&1 || { tail -n 3 "$dir/initdb.log" >&2; die "openssl failed in $dir."; }
-    as_owner chmod 600 "$dir/server.key"
-  fi
-  port=$(cat "$dir/port" 2>/dev/null || free_port)
-  for attempt in 1 2 3; do
-    if running || start "$port"; then
-      echo "$port" >"$dir/port"
-      psql -qX -h 127.0.0.1 -p "$port" -U driftline -d postgres -tAc \
-        "SELECT 1 FROM pg_database WHERE datname = 'items'" | grep -q 1 ||
-        psql -qX -h 127.0.0.1 -p "$port" -U driftline -d postgres -c 'CREATE DATABASE items' >&2
-      echo "postgresql://driftline@127.0.0.1:$port/items"
-      return
-    fi
-    # A port that was taken meanwhile; one that clients know already cannot be changed.
-    if [ -f "$dir/port" ] || [ "$attempt" = 3 ]; then break; fi
-    port=$(free_port)
-  done
-  tail -n 3 "$dir/server.log" >&2 || true
-  die "PostgreSQL did not start; all it said is in $dir/server.log."
+  certificate as_owner
+  running || start_on_a_port PostgreSQL
+  port=$(recorded port)
+  psql -qX -h 127.0.0.1 -p "$port" -U driftline -d postgres -tAc \
+    "SELECT 1 FROM pg_database WHERE datname = 'items'" | grep -q 1 ||
+    psql -qX -h 127.0.0.1 -p "$port" -U driftline -d postgres -c 'CREATE DATABASE items' >&2
+  echo "postgresql://driftline@127.0.0.1:$port/items"
 }
 
 owner=${DRIFTLINE_POSTGRES_USER:-postgres}
@@ -119,11 +88,10 @@ case $command in
     # Only a folder that this script made: `--dir ~` must not cost a home.
     [ -f "$dir/kind" ] || exit 0
     ! running || as_owner "$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null
-    (cd "$dir" && rm -rf data kind port server.crt server.key server.log initdb.log)
-    rmdir "$dir" 2>/dev/null || true
+    forget data server.crt server.key server.log initdb.log openssl.log
     ;;
   status)
-    if running; then echo "running at 127.0.0.1:$(cat "$dir/port")"; else echo "stopped, $dir"; exit 1; fi
+    if running; then echo "running at 127.0.0.1:$(recorded port)"; else echo "stopped, $dir"; exit 1; fi
     ;;
   # For setup.sh.
   can-start) ;;

@@ -12,11 +12,9 @@
 # itself: DIR/server.crt), --password PASSWORD; both count when it is started first.
 # The program is Debian's `redis-server`; scripts/setup.sh test installs it.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/server.sh"
 
 START_SECONDS=30 # usually 1
-
-usage() { sed -n '2,/^set /{s/^# \{0,1\}//p;}' "$0" >&2; exit 2; }
 
 command=${1:-}
 [ $# -eq 0 ] || shift
@@ -31,24 +29,10 @@ while [ $# -gt 0 ]; do
     *) usage ;;
   esac
 done
-case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
+dir=$(absolute "$dir")
 
 server=$(command -v redis-server || echo /usr/bin/redis-server)
 [ -x "$server" ] || die "Redis is missing. Get it with: apt-get install -y redis-server"
-
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-free_port() {
-  local p i
-  for ((i = 0; i < 100; i++)); do
-    p=$((20000 + RANDOM % 12000))
-    if ! listens "$p"; then
-      echo "$p"
-      return
-    fi
-  done
-  die "no free port between 20000 and 32000."
-}
 
 # The process that this folder's file names, where it still is a redis-server.
 pid() {
@@ -88,19 +72,19 @@ CONF
 }
 
 start() {
-  local i
-  local key=--port port=$1
+  local i key=--port
   [ ! -f "$dir/tls" ] || key=--tls-port
-  "$server" "$dir/redis.conf" "$key" "$port" >/dev/null 2>&1 </dev/null || return 1
+  rm -f "$dir/pid"
+  "$server" "$dir/redis.conf" "$key" "$1" >/dev/null 2>&1 </dev/null || return 1
   for ((i = 0; i < START_SECONDS * 20; i++)); do
-    if pid >/dev/null && listens "$port"; then return 0; fi
+    if pid >/dev/null && listens "$1"; then return 0; fi
     sleep 0.05
   done
   return 1
 }
 
 up() {
-  local port attempt p
+  local p
   mkdir -p "$dir"
   if [ ! -f "$dir/kind" ]; then
     echo redis >"$dir/kind"
@@ -108,30 +92,9 @@ up() {
     settings >"$dir/redis.conf"
     chmod 600 "$dir/redis.conf"
   fi
-  if [ -f "$dir/tls" ] && [ ! -f "$dir/server.crt" ]; then
-    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=127.0.0.1 \
-      -addext subjectAltName=IP:127.0.0.1 -keyout "$dir/server.key" -out "$dir/server.crt" \
-      >"$dir/server.log" 2>&1 || { tail -n 3 "$dir/server.log" >&2; die "openssl failed in $dir."; }
-  fi
-  if p=$(pid); then
-    kill -CONT "$p"
-    echo "127.0.0.1:$(cat "$dir/port")"
-    return
-  fi
-  port=$(cat "$dir/port" 2>/dev/null || free_port)
-  for attempt in 1 2 3; do
-    rm -f "$dir/pid"
-    if start "$port"; then
-      echo "$port" >"$dir/port"
-      echo "127.0.0.1:$port"
-      return
-    fi
-    # A port that was taken meanwhile; one that clients know already cannot be changed.
-    if [ -f "$dir/port" ] || [ "$attempt" = 3 ]; then break; fi
-    port=$(free_port)
-  done
-  tail -n 3 "$dir/server.log" >&2 || true
-  die "Redis did not start; all it said is in $dir/server.log."
+  [ ! -f "$dir/tls" ] || certificate
+  if p=$(pid); then kill -CONT "$p"; else start_on_a_port Redis; fi
+  echo "127.0.0.1:$(recorded port)"
 }
 
 stop() {
@@ -152,11 +115,10 @@ case $command in
     # Only a folder that this script made: `--dir ~` must not cost a home.
     [ -f "$dir/kind" ] || exit 0
     stop
-    (cd "$dir" && rm -f kind tls port pid redis.conf server.crt server.key server.log)
-    rmdir "$dir" 2>/dev/null || true
+    forget tls pid redis.conf server.crt server.key server.log openssl.log
     ;;
   status)
-    if pid >/dev/null; then echo "running at 127.0.0.1:$(cat "$dir/port")"; else echo "stopped, $dir"; exit 1; fi
+    if pid >/dev/null; then echo "running at 127.0.0.1:$(recorded port)"; else echo "stopped, $dir"; exit 1; fi
     ;;
   # For setup.sh.
   can-start) ;;

@@ -419,7 +419,7 @@ fn a_database_that_refuses_says_why_and_never_shows_its_url() {
 fn a_server_is_taken_for_itself_where_its_certificate_is_signed_by_who_is_trusted() {
     let database = videos("tls");
     database.run("INSERT INTO videos VALUES ('v1', 'One')");
-    let authority = database.authority();
+    let authority = database.server.authority();
     let mut settings = sync_settings(&database.url);
     settings.extend([("catalog.sync.tls", "verify"), ("catalog.sync.tls_ca", &authority)]);
     let site = Installation::new("tls", &settings);
@@ -495,13 +495,13 @@ fn a_schedule_reads_what_changed_survives_a_crash_and_says_when_it_goes_on() {
     assert_eq!(changed["full"], false);
     assert_eq!(changed["examples"]["changed"], json!([{"item": "v1", "fields": ["title"]}]));
 
-    database.kill();
+    database.server.kill();
     let errors = site.folder.path().join("sync.err");
     eventually("the lost connection is told", || {
         let said = std::fs::read_to_string(&errors).unwrap_or_default();
         (said.contains("was lost") && said.contains("trying again")).then_some(())
     });
-    database.start();
+    database.server.start();
     database.run("INSERT INTO videos VALUES ('v3', 'Three')");
     syncing.pass(|pass| pass["added"] == 1);
     let items = listed(&site);

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::broker::Broker;
+use common::broker;
 use common::dice::Dice;
 use common::installation::Installation;
 use common::load;
@@ -14,8 +14,8 @@ use common::requests::{Ask, Client};
 #[test]
 fn a_broker_that_dies_and_comes_back_costs_no_event_and_no_answer() {
     let mut dice = Dice::printed("outage");
-    let broker = Broker::start_new("outage");
-    let site = Installation::on(&broker.bootstrap, "outage", &[]);
+    let broker = broker::start_new("outage");
+    let site = Installation::on(&broker.address, "outage", &[]);
     let client = Client::new(&site);
     let mut worker = site.ready_worker("a");
     let pause = |ms| std::thread::sleep(Duration::from_millis(ms));

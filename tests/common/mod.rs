@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod redis;
 pub mod requests;
+pub mod server;
 pub mod worker;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

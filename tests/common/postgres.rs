@@ -2,43 +2,22 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres.sh");
+use super::server::Server;
 
-/// Gone when the test process is, however it ends.
 pub struct Postgres {
-    folder: PathBuf,
+    /// Its data stays when it is killed.
+    pub server: Server,
     pub url: String,
-    /// Removes the server as soon as its standard input closes.
-    _guard: Child,
 }
 
 impl Postgres {
     pub fn start_new(name: &str) -> Self {
-        let unique = format!("driftline-postgres-{name}-{}", std::process::id());
-        let folder = std::env::temp_dir().join(unique);
-        let guard = guard(&folder);
-        let url = script(&folder, "up");
-        Self { folder, url, _guard: guard }
-    }
-
-    /// Ends it as a crash would.
-    pub fn kill(&self) {
-        script(&self.folder, "kill");
-    }
-
-    /// Starts it again on the same port.
-    pub fn start(&self) {
-        assert_eq!(script(&self.folder, "up"), self.url);
-    }
-
-    /// The certificate that its own was signed with: itself.
-    pub fn authority(&self) -> String {
-        self.folder.join("server.crt").display().to_string()
+        let server = Server::start_new("postgres", name, &[]);
+        Self { url: server.address.clone(), server }
     }
 
     /// Runs statements.
@@ -88,30 +67,4 @@ fn pump(mut from: TcpStream, mut to: TcpStream, left: Option<Arc<AtomicI64>>) {
     // Both fail where the other direction was faster.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
-}
-
-fn script(folder: &PathBuf, command: &str) -> String {
-    let output = Command::new(SCRIPT)
-        .args([command, "--dir"])
-        .arg(folder)
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("scripts/postgres.sh runs");
-    assert!(output.status.success(), "scripts/postgres.sh {command} failed");
-    String::from_utf8(output.stdout).expect("a URL").trim().to_owned()
-}
-
-/// A process that waits for the end of this one, of which it hears by its closed input.
-fn guard(folder: &PathBuf) -> Child {
-    use std::os::unix::process::CommandExt as _;
-    Command::new("sh")
-        .args(["-c", r#"cat >/dev/null; "$1" wipe --dir "$2""#, "guard", SCRIPT])
-        .arg(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        // Ctrl-C in the terminal ends the tests, and must not end what cleans up after them.
-        .process_group(0)
-        .spawn()
-        .expect("sh runs")
 }
