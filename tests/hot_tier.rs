@@ -89,6 +89,39 @@ fn what_a_user_does_is_in_redis_soon_over_tls_with_a_password_that_nobody_sees()
     assert!(!other.status.success(), "its authority is not known");
 }
 
+#[test]
+fn a_redis_that_hangs_in_a_tls_handshake_delays_no_answer_and_no_shutdown_and_heals() {
+    let redis = Redis::start_secure("handshake");
+    let settings = [
+        ("hot.address", redis.server.address.as_str()),
+        ("hot.tls", "true"),
+        ("hot.tls_ca", &redis.server.authority()),
+        ("hot.password", PASSWORD),
+    ];
+    let site = Installation::new("hot-handshake", &settings);
+    let client = Client::new(&site);
+    let worker = site.ready_worker("a");
+    site.deliver(&[Event::click("alice", "v1")]);
+    eventually("alice is in Redis", || hot(&site, "alice"));
+    let hangs = |item: &str| {
+        let failed = worker.metric("driftline_hot_errors_total");
+        redis.pause();
+        site.deliver(&[Event::click("alice", item)]);
+        // Once by each thread, which then connect again.
+        eventually("it is found to hang", || {
+            (worker.metric("driftline_hot_errors_total") >= failed + 2.0).then_some(())
+        });
+        assert_eq!(client.ask(&Ask::of("alice")).error(), "");
+    };
+    hangs("v2");
+    redis.server.start();
+    eventually("the click is in Redis", || {
+        hot(&site, "alice").filter(|user| clicks(user) == ["v1", "v2"])
+    });
+    hangs("v3");
+    worker.drain();
+}
+
 fn connect(redis: &Redis) -> HotConnection {
     let (host, port) = redis.server.address.split_once(':').expect("host:port");
     let server = HotServer {
@@ -242,9 +275,9 @@ fn a_user_whose_shard_is_being_restored_is_answered_from_redis_until_it_is_resto
     let redis = Redis::start_new("restoring");
     let settings = [("hot.address", redis.server.address.as_str()), LONG];
     let site = Installation::new("hot-restoring", &settings);
-    let mut stream = Stream::new(Dice::printed("hot-restoring"), 300, 6_000);
+    let mut stream = Stream::new(Dice::printed("hot-restoring"), 300, 3_000);
     let small = Kafka::with(&site.kafka.bootstrap, &[("batch.num.messages", "20")]);
-    let backlog: Vec<Out> = (0..6_000).map(|_| site.out(&stream.draw())).collect();
+    let backlog: Vec<Out> = (0..3_000).map(|_| site.out(&stream.draw())).collect();
     small.deliver(&backlog);
     // The last thing that happens: a worker that starts over learns of it last.
     let last = Event::watch("alice", "half-seen").lasting(180 * SECOND, 600 * SECOND);

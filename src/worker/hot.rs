@@ -41,6 +41,9 @@ const IDLE: Duration = Duration::from_secs(1);
 /// next owner will be asked for.
 const CLOSE_LIMIT: Duration = Duration::from_millis(100);
 
+/// How long ending waits for the threads: as long as they may be connecting and writing.
+pub const END_LIMIT: Duration = Duration::from_secs(3);
+
 /// Starts the threads of a tier.
 pub type StartThreads = Box<dyn FnOnce(&Context) -> Result<Vec<JoinHandle<()>>, WorkerError>>;
 
@@ -262,6 +265,8 @@ impl Reader {
                 Permit::Wait(wait) => wait,
                 // A probe, or a connection that is made before somebody needs it.
                 Permit::Attempt if self.link.connection.is_none() => {
+                    // Connecting takes long, or hangs in a TLS handshake: nobody waits for it.
+                    self.status.reads.store(false, Ordering::Release);
                     let _ = self.link.run(HotConnection::ping);
                     Duration::ZERO
                 }

@@ -211,26 +211,34 @@ impl Worker {
     /// consistent all the same.
     pub fn shutdown(mut self) -> Result<(), WorkerError> {
         self.stop.request();
-        let until = Instant::now() + self.shutdown_limit;
-        wait_for(std::mem::take(&mut self.threads), until)?;
+        let hanging = join(std::mem::take(&mut self.threads), self.shutdown_limit)?;
+        if let Some(name) = hanging.first() {
+            return Err(WorkerError::Thread(format!("{name} did not end in time")));
+        }
         self.end_hot_tier();
-        wait_for(self.hot_threads, until)
+        // Nothing depends on them, and a TLS handshake with a Redis that hangs has no timeout.
+        for name in join(self.hot_threads, hot::END_LIMIT)? {
+            tracing::warn!(name, "this thread waits for Redis and is left behind");
+        }
+        Ok(())
     }
 }
 
-/// Waits for threads that have been told to end.
-fn wait_for(threads: Vec<JoinHandle<()>>, until: Instant) -> Result<(), WorkerError> {
+/// Waits for threads that have been told to end. Returns the names of those that have not.
+fn join(threads: Vec<JoinHandle<()>>, patience: Duration) -> Result<Vec<String>, WorkerError> {
+    let until = Instant::now() + patience;
+    let mut hanging = Vec::new();
     for thread in threads {
-        while !thread.is_finished() {
-            if Instant::now() >= until {
-                let name = thread.thread().name().unwrap_or("a thread").to_owned();
-                return Err(WorkerError::Thread(format!("{name} did not end in time")));
-            }
+        while !thread.is_finished() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
-        runtime::join(thread).map_err(WorkerError::Thread)?;
+        if thread.is_finished() {
+            runtime::join(thread).map_err(WorkerError::Thread)?;
+        } else {
+            hanging.push(thread.thread().name().unwrap_or("a thread").to_owned());
+        }
     }
-    Ok(())
+    Ok(hanging)
 }
 
 fn health(

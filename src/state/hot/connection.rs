@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::io::tcp::TcpSettings;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
     Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
     RedisError, RedisResult, TlsCertificates,
@@ -129,8 +129,8 @@ impl HotConnection {
     /// Connects and authenticates.
     ///
     /// # Errors
-    /// [`HotError`] where that fails or takes longer than `connect`; the time that a TLS
-    /// handshake may take is not bounded. Later, each command may take `answer`.
+    /// [`HotError`] where that fails or takes longer than `connect`; a TLS handshake with a
+    /// server that hangs takes as long as that does. Later, each command may take `answer`.
     pub fn open(server: &HotServer, connect: Duration, answer: Duration) -> Result<Self, HotError> {
         let told = |source| HotError::of(server, source);
         let connection = client(server)?.get_connection_with_timeout(connect).map_err(told)?;
@@ -214,6 +214,19 @@ fn key(prefix: &str, user: &str) -> String {
     format!("{prefix}user:{user}")
 }
 
+/// A host that is gone is found out by the kernel: a TLS handshake has no timeout of its own.
+fn tcp() -> TcpSettings {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(5))
+        .with_interval(Duration::from_secs(1))
+        .with_retries(5);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    // What was sent and not acknowledged keeps keepalive from asking.
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(Duration::from_secs(10));
+    settings
+}
+
 fn client(server: &HotServer) -> Result<Client, HotError> {
     let told = |source| HotError::of(server, source);
     let host = server.host.clone();
@@ -231,8 +244,7 @@ fn client(server: &HotServer) -> Result<Client, HotError> {
     if !server.password.is_empty() {
         redis = redis.set_password(&server.password);
     }
-    let info =
-        info.set_redis_settings(redis).set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let info = info.set_redis_settings(redis).set_tcp_settings(tcp());
     match &server.tls {
         Some(HotTls { ca }) if !ca.as_os_str().is_empty() => {
             let pem = std::fs::read(ca)
