@@ -91,14 +91,18 @@ fn with_and_without_redis(broker: &common::Broker, events: u64, rounds: usize) {
         hot.hot.ttl_seconds = 2 * 86_400;
         let topics = common::make_topics(&plain, PARTITIONS);
         common::produce(&plain, events, users);
-        let (mut without, mut with, mut ratios, mut keys) = (vec![], vec![], vec![], vec![]);
+        let (mut without, mut with, mut ratios) = (vec![], vec![], vec![]);
+        let (mut keys, mut bytes) = (vec![], vec![]);
         let mut cpu = BTreeMap::new();
         worker(&plain, events, &mut BTreeMap::new());
         for _ in 0..rounds {
             let bare = events as f64 / worker(&plain, events, &mut BTreeMap::new()).as_secs_f64();
             redis.run(&["FLUSHALL"]);
+            let empty = redis.used_bytes();
             let through = events as f64 / worker(&hot, events, &mut cpu).as_secs_f64();
-            keys.push(redis.run(&["DBSIZE"]).parse().expect("a number of keys"));
+            let users: f64 = redis.run(&["DBSIZE"]).parse().expect("a number of keys");
+            bytes.push((redis.used_bytes() - empty) / users);
+            keys.push(users);
             without.push(bare);
             with.push(through);
             ratios.push(through / bare);
@@ -110,6 +114,7 @@ fn with_and_without_redis(broker: &common::Broker, events: u64, rounds: usize) {
             format!("{:.2}", common::median(&mut ratios)),
             format!("{:.2} to {:.2}", ratios[0], ratios[ratios.len() - 1]),
             format!("{:.0}", common::median(&mut keys)),
+            format!("{:.0}", common::median(&mut bytes)),
         ]);
         println!("{:?}", rows.last());
         for (name, micros) in cpu.into_iter().filter(|(_, micros)| *micros >= 0.01) {
@@ -123,7 +128,15 @@ fn with_and_without_redis(broker: &common::Broker, events: u64, rounds: usize) {
             "Ingest with the hot tier, {:.1}M watch events, median of {rounds}",
             events as f64 / 1e6
         ),
-        &["users", "without, events/s", "with, events/s", "ratio", "range", "users in Redis"],
+        &[
+            "users",
+            "without, events/s",
+            "with, events/s",
+            "ratio",
+            "range",
+            "users in Redis",
+            "bytes each",
+        ],
         &rows,
     );
     common::table(

@@ -68,6 +68,13 @@ impl Redis {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
+
+    /// Memory that its data takes.
+    pub fn used_bytes(&self) -> f64 {
+        let info = self.run(&["INFO", "memory"]);
+        let line = info.lines().find_map(|line| line.trim().strip_prefix("used_memory_dataset:"));
+        line.and_then(|bytes| bytes.parse().ok()).expect("a number of bytes")
+    }
 }
 
 impl Drop for Redis {
