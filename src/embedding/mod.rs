@@ -9,13 +9,21 @@
 //! | module | does |
 //! |---|---|
 //! | [`online`] | the update and the bytes of a live vector |
+//! | `item` | what is kept of one item, and how an interaction changes it |
+//! | `tables` | what every worker knows of all items: vectors by basis, statistics, names |
 //! | [`content`] | where the vector of a new item begins |
 //! | `index` | the nearest items, while vectors come, move and go |
 
 pub mod content;
 mod index;
+mod item;
 pub mod online;
+mod tables;
 
 pub use content::{ContentConfig, ContentFeature, ContentMap};
 pub use index::{Found, IndexError, IndexStats, ItemIndex, Reach};
-pub use online::{ItemVector, Lms, LmsConfig, Origin};
+pub use item::{
+    Decayed, ITEM_STATE_VERSION, ItemCounts, ItemFeatures, ItemFold, ItemState, LiveBasis,
+};
+pub use online::{EmbeddingError, ItemVector, Lms, LmsConfig, Origin};
+pub use tables::{ItemTables, Nearest, TablesConfig, TablesError};

@@ -70,8 +70,8 @@ pub enum EmbeddingError {
         /// Its range.
         wanted: &'static str,
     },
-    /// Bytes that are no item vector.
-    #[error("not a readable item vector: {0}; rebuild the store from its log")]
+    /// Bytes that are no item vector, or no item state.
+    #[error("not readable as what is kept of an item: {0}; rebuild the store from its log")]
     Corrupt(&'static str),
 }
 
@@ -130,7 +130,7 @@ impl Lms {
     }
 
     /// What is left of a deviation from the origin after the cuts between two times.
-    fn kept(&self, origin: Origin<'_>, from: EventTime, to: EventTime) -> f32 {
+    pub(super) fn kept(&self, origin: Origin<'_>, from: EventTime, to: EventTime) -> f32 {
         let step = self.config.leak_step_ms;
         let half_life = match origin {
             Origin::Trained(_) => Some(self.config.half_life_ms),
@@ -143,6 +143,12 @@ impl Lms {
             }
             _ => 1.0,
         }
+    }
+
+    /// Whether no cut lies between two times, so that every vector is the same at both.
+    pub(super) fn is_same_step(&self, from: EventTime, to: EventTime) -> bool {
+        let step = self.config.leak_step_ms;
+        from.millis().div_euclid(step) == to.millis().div_euclid(step)
     }
 }
 

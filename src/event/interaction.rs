@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bytes::Bytes;
 use super::codec::{self, Encoding};
 use super::user_event::Source;
 use super::{Rejection, schema};
@@ -39,6 +40,32 @@ pub struct Interaction<'a> {
     pub fraction: f32,
     /// Where it happened.
     pub surface: &'a str,
+    /// What the user had liked before they liked this; none where they did not like it.
+    #[serde(borrow)]
+    pub history: Option<History<'a>>,
+}
+
+/// Items that a user has liked, as hashes: XXH3-64 of each, once each, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct History<'a>(#[serde(borrow)] Bytes<'a>);
+
+impl History<'_> {
+    /// Most items of a history. Weights fall by recency: a fold-in over twice as many moved users
+    /// little, and every item is 8 bytes of each interaction.
+    pub const MAX: usize = 32;
+
+    /// A history of these items, the newest first; the oldest are left out beyond [`Self::MAX`].
+    pub fn of(newest_first: impl IntoIterator<Item = u64>) -> Self {
+        let hashes = newest_first.into_iter().take(Self::MAX);
+        Self(Bytes::from(hashes.flat_map(u64::to_le_bytes).collect::<Vec<u8>>()))
+    }
+
+    /// The items, the newest first. A foreign record may hold more than [`Self::MAX`]: the oldest
+    /// are left out, as are bytes that make up no whole hash.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + Clone {
+        self.0.as_slice().as_chunks().0.iter().take(Self::MAX).map(|hash| u64::from_le_bytes(*hash))
+    }
 }
 
 impl<'a> Interactions<'a> {

@@ -1,22 +1,26 @@
 //! Bytes ⇄ domain events, Avro both ways; bad bytes become a typed [`Rejection`].
 //!
 //! Enters: the value of a Kafka record. Leaves: a [`UserEvent`], a [`Request`], a [`Reply`],
-//! an [`Interaction`] or a [`CatalogItem`]. Never touches Kafka, never looks at a clock: what is too far in the
-//! future is judged against the record's own append time.
+//! an [`Interaction`], a [`CatalogItem`], what is known of an item. Never touches Kafka, never looks
+//! at a clock: what is too far in the future is judged against the record's own append time.
 
+mod bytes;
 mod catalog_item;
 mod codec;
 mod datum;
 mod interaction;
+mod item_records;
 mod request;
 pub mod schema;
 #[cfg(test)]
 mod tests;
 mod user_event;
 
+pub use bytes::Bytes;
 pub use catalog_item::{CatalogItem, CatalogRecord, item_of_key};
 pub use codec::{Encoding, MAX_RECORD_BYTES};
-pub use interaction::{Interaction, Interactions};
+pub use interaction::{History, Interaction, Interactions};
+pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
 pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
     RequestError, decode_reply, decode_request, encode_reply, encode_request,

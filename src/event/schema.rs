@@ -31,7 +31,10 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("recommendation-request", 2),
     schema!("recommendation-reply", 1),
     schema!("interactions", 1),
+    schema!("interactions", 2),
     schema!("catalog-item", 1),
+    schema!("item-embedding", 1),
+    schema!("item-features", 1),
 ];
 
 /// A schema ready to decode with, and how it is told apart on the wire.
@@ -108,4 +111,8 @@ subjects! {
     INTERACTIONS = "interactions";
     /// What the platform says about an item.
     CATALOG_ITEM = "catalog-item";
+    /// An item's live vectors.
+    ITEM_EMBEDDING = "item-embedding";
+    /// What is counted of an item.
+    ITEM_FEATURES = "item-features";
 }

@@ -177,6 +177,8 @@ fn decode_all(bytes: &[u8]) {
     let _ = decode_request(bytes);
     let _ = decode_reply(bytes);
     let _ = Interactions::decode(bytes);
+    let _ = EmbeddingRecord::decode(bytes);
+    let _ = FeaturesRecord::decode(bytes);
     let _ = CatalogItem::decode(Some(b"item"), bytes);
 }
 
@@ -257,8 +259,10 @@ proptest! {
     fn interactions_read_back_as_they_were_written(
         shard in any::<i32>(),
         numbers in vec((any::<bool>(), any::<[i64; 5]>(), 0.0..2.0f32, id(), optional()), 0..6),
+        history in proptest::option::of(vec(any::<u64>(), 0..40)),
     ) {
         let interactions = numbers.iter().map(|(click, n, fraction, item, surface)| Interaction {
+            history: history.clone().map(History::of),
             source: Source::ALL[usize::from(*click)],
             offset: n[0],
             user: n[1],
@@ -273,6 +277,11 @@ proptest! {
         let bytes = batch.encode().unwrap();
         let read = Interactions::decode(&bytes).unwrap();
         prop_assert_eq!(read.shard, batch.shard);
+        for one in &read.interactions {
+            let read: Option<Vec<u64>> = one.history.as_ref().map(|h| h.iter().collect());
+            let newest = history.as_ref().map(|h| h[..h.len().min(History::MAX)].to_vec());
+            prop_assert_eq!(read, newest);
+        }
         prop_assert_eq!(read.interactions, batch.interactions);
     }
 
@@ -558,11 +567,38 @@ fn interactions_that_version_1_wrote_are_still_read() {
         event_time: 1_650_000_000_123,
         fraction: 0.5,
         surface: "home",
+        history: None,
     };
-    let batch = Interactions { shard: 7, interactions: vec![one.clone()] };
-    let bytes = crate::fixtures::bytes("interactions.v1.avro", || batch.encode().unwrap());
+    let batch =
+        |one: &Interaction<'static>| Interactions { shard: 7, interactions: vec![one.clone()] };
+    let bytes = crate::fixtures::bytes("interactions.v1.avro", || batch(&one).encode().unwrap());
+    let read = Interactions::decode(&bytes).unwrap();
+    assert_eq!((read.shard, read.interactions), (7, vec![one.clone()]));
+
+    let one = Interaction { history: Some(History::of([1, u64::MAX])), ..one };
+    let bytes = crate::fixtures::bytes("interactions.v2.avro", || batch(&one).encode().unwrap());
     let read = Interactions::decode(&bytes).unwrap();
     assert_eq!((read.shard, read.interactions), (7, vec![one]));
+}
+
+#[test]
+fn what_version_1_wrote_of_items_is_still_read() {
+    let vector = LiveVector { basis: -2, vector: Bytes::from(vec![1, 2, 255]) };
+    let embedding = EmbeddingRecord { vectors: vec![vector] };
+    let bytes = crate::fixtures::bytes("item-embedding.v1.avro", || embedding.encode().unwrap());
+    assert_eq!(EmbeddingRecord::decode(&bytes), Ok(embedding));
+
+    let day = DecayedCounts { half_life_ms: DAY_MS, watches: 3.5, long_views: 1.25, clicks: 0.5 };
+    let features = FeaturesRecord {
+        event_time: 1_650_000_000_123,
+        watches: 5,
+        long_views: 2,
+        clicks: 1,
+        decayed: vec![day],
+        co_watched: vec![CoWatched { item: -7, weight: 0.75 }],
+    };
+    let bytes = crate::fixtures::bytes("item-features.v1.avro", || features.encode().unwrap());
+    assert_eq!(FeaturesRecord::decode(&bytes), Ok(features));
 }
 
 #[test]

@@ -117,9 +117,42 @@ fn decode_header(r: &mut Reader<'_>) -> Result<Option<EventTime>, Corrupt> {
         .map_err(|_| Corrupt("a time is out of range"))
 }
 
+/// The two lists one after the other, but for surfaces and sessions, which come last.
+struct Lists<'a> {
+    watches: usize,
+    entries: Vec<Entry<'a>>,
+    surfaces: Vec<&'a str>,
+    sessions: Vec<u64>,
+}
+
 pub(super) fn decode(bytes: &[u8]) -> Result<UserState<'_>, Corrupt> {
     let mut r = Reader::new(bytes);
-    decode_header(&mut r)?;
+    let Lists { watches, mut entries, surfaces, sessions } = decode_lists(&mut r)?;
+    for entry in &mut entries {
+        entry.surface = lookup(&surfaces, r.varint()?)?;
+    }
+    for entry in &mut entries {
+        entry.session = lookup(&sessions, r.varint()?)?;
+    }
+    let clicks = entries.split_off(watches);
+    let buckets = decode_buckets(&mut r)?;
+    let periods = decode_periods(&mut r)?;
+    if !r.is_empty() {
+        return Err(Corrupt("it has bytes left over"));
+    }
+    Ok(UserState::from_parts(entries, clicks, buckets, periods))
+}
+
+/// When what was liked, in no order, without reading what follows the lists.
+pub(super) fn positives(bytes: &[u8]) -> Result<Vec<(EventTime, &str)>, Corrupt> {
+    let Lists { watches, entries, .. } = decode_lists(&mut Reader::new(bytes))?;
+    let source = |place| if place < watches { Source::Watch } else { Source::Click };
+    let liked = entries.iter().enumerate().filter(|(place, e)| e.is_positive(source(*place)));
+    Ok(liked.map(|(_, entry)| (entry.at, entry.item)).collect())
+}
+
+fn decode_lists<'a>(r: &mut Reader<'a>) -> Result<Lists<'a>, Corrupt> {
+    decode_header(r)?;
     let lens = [r.count()?, r.count()?];
     let n = lens[0] + lens[1];
     let surfaces = (0..r.count()?).map(|_| r.text()).collect::<Result<Vec<_>, _>>()?;
@@ -144,7 +177,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<UserState<'_>, Corrupt> {
     for entry in &mut entries {
         entry.id = r.u24()?;
     }
-    decode_items(&mut r, &mut entries)?;
+    decode_items(r, &mut entries)?;
     for entry in &mut entries[..lens[0]] {
         entry.fraction = r.byte()?;
     }
@@ -152,19 +185,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<UserState<'_>, Corrupt> {
         entry.duration_s =
             u32::try_from(r.varint()?).map_err(|_| Corrupt("a duration is out of range"))?;
     }
-    for entry in &mut entries {
-        entry.surface = lookup(&surfaces, r.varint()?)?;
-    }
-    for entry in &mut entries {
-        entry.session = lookup(&sessions, r.varint()?)?;
-    }
-    let clicks = entries.split_off(lens[0]);
-    let buckets = decode_buckets(&mut r)?;
-    let periods = decode_periods(&mut r)?;
-    if !r.is_empty() {
-        return Err(Corrupt("it has bytes left over"));
-    }
-    Ok(UserState::from_parts(entries, clicks, buckets, periods))
+    Ok(Lists { watches: lens[0], entries, surfaces, sessions })
 }
 
 fn decode_items<'a>(r: &mut Reader<'a>, entries: &mut [Entry<'a>]) -> Result<(), Corrupt> {

@@ -1,5 +1,5 @@
-//! Counts of a user's events by time bucket. Integers, decayed only when read: sums of floats
-//! would depend on the order of events.
+//! Counts of events by time bucket, of a user or of an item. Integers, decayed only when read:
+//! sums of floats would depend on the order of events.
 
 use crate::time::{DAY_MS, EventTime, HOUR_MS};
 
@@ -8,7 +8,7 @@ use crate::time::{DAY_MS, EventTime, HOUR_MS};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Resolution {
-    /// One hour: the last two days before the user's newest event. Half-lives of 6 h need it.
+    /// One hour: the last two days before the newest event. Half-lives of 6 h need it.
     Hour = 0,
     /// One day, UTC: the last two weeks.
     Day = 1,
@@ -29,7 +29,7 @@ impl Resolution {
         }
     }
 
-    /// How an event at `at` is kept once the user's newest event is at `newest`.
+    /// How an event at `at` is kept once the newest event is at `newest`.
     fn at_age(at: i64, newest: i64) -> Self {
         if newest.div_euclid(HOUR_MS) - at.div_euclid(HOUR_MS) < HOURS_KEPT {
             Resolution::Hour
@@ -41,7 +41,13 @@ impl Resolution {
     }
 }
 
-/// What is counted.
+/// Counts that can be added up.
+pub trait Tally: Copy {
+    /// Adds `other`, count by count.
+    fn add(&mut self, other: &Self);
+}
+
+/// What is counted of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Watch events.
@@ -56,8 +62,8 @@ pub struct Counts {
     pub skips: u64,
 }
 
-impl Counts {
-    pub(super) fn add(&mut self, other: &Counts) {
+impl Tally for Counts {
+    fn add(&mut self, other: &Self) {
         self.watches += other.watches;
         self.clicks += other.clicks;
         self.watched_ms += other.watched_ms;
@@ -68,23 +74,24 @@ impl Counts {
 
 /// Counts of one stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
+pub struct Bucket<C = Counts> {
     /// Where it begins; a multiple of the width.
     pub start: EventTime,
     /// How wide it is.
     pub resolution: Resolution,
     /// What happened in it.
-    pub counts: Counts,
+    pub counts: C,
 }
 
-impl Bucket {
+impl<C> Bucket<C> {
     fn key(&self) -> (EventTime, Resolution) {
         (self.start, self.resolution)
     }
 }
 
-/// Adds to the bucket of `at`; buckets are ordered by (start, resolution).
-pub(super) fn count(buckets: &mut Vec<Bucket>, at: EventTime, newest: EventTime, counts: &Counts) {
+/// Adds to the bucket of `at`, where the newest event was at `newest`, possibly this one; buckets
+/// are ordered by (start, resolution).
+pub fn count<C: Tally>(buckets: &mut Vec<Bucket<C>>, at: EventTime, newest: EventTime, counts: &C) {
     let resolution = Resolution::at_age(at.millis(), newest.millis());
     let width = resolution.width_ms();
     let start = EventTime::from_millis(at.millis().div_euclid(width) * width);
@@ -95,10 +102,10 @@ pub(super) fn count(buckets: &mut Vec<Bucket>, at: EventTime, newest: EventTime,
     }
 }
 
-/// Moves buckets that have aged to their coarser place and drops what lies before `floor`,
-/// which is aligned to [`PERIOD_MS`] and so to every width.
-pub(super) fn age(buckets: &mut Vec<Bucket>, newest: EventTime, floor: EventTime) {
-    let aged = |b: &Bucket| {
+/// Moves buckets that have aged to their coarser place and drops what lies before `floor`, which
+/// is aligned to weeks since the epoch, and so to every width.
+pub fn age<C: Tally>(buckets: &mut Vec<Bucket<C>>, newest: EventTime, floor: EventTime) {
+    let aged = |b: &Bucket<C>| {
         b.start < floor || Resolution::at_age(b.start.millis(), newest.millis()) > b.resolution
     };
     if !buckets.iter().any(aged) {
@@ -117,7 +124,7 @@ pub(super) fn age(buckets: &mut Vec<Bucket>, newest: EventTime, floor: EventTime
     }
 }
 
-fn insert(buckets: &mut Vec<Bucket>, bucket: Bucket) {
+fn insert<C: Tally>(buckets: &mut Vec<Bucket<C>>, bucket: Bucket<C>) {
     match buckets.binary_search_by(|b| b.key().cmp(&bucket.key())) {
         Ok(found) => buckets[found].counts.add(&bucket.counts),
         Err(place) => buckets.insert(place, bucket),

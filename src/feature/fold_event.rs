@@ -88,6 +88,7 @@ impl<'a> FoldEvent<'a> {
             event_time: self.at.millis(),
             fraction,
             surface: self.surface,
+            history: None,
         }
     }
 

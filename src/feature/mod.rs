@@ -5,21 +5,30 @@
 //! events, however their topics interleave.
 
 mod codec;
-mod counters;
+pub mod counters;
 mod fold_event;
+mod positives;
 mod recent;
 mod state;
 #[cfg(test)]
 mod tests;
-mod varint;
+pub mod varint;
 
 pub use codec::VERSION as STATE_VERSION;
 pub use counters::{Bucket, Counts, Period, Resolution};
 pub use fold_event::{FoldEvent, fold_events, session_key};
+pub use positives::Positives;
 pub use recent::Entry;
 pub use state::{FoldRules, MAX_TTL_DAYS, UserState};
 
 /// The bytes are no state or no fold event: a damaged store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("corrupt user state: {0}")]
+#[error("corrupt state: {0}")]
 pub struct Corrupt(&'static str);
+
+impl Corrupt {
+    /// What is wrong with them.
+    pub fn what(self) -> &'static str {
+        self.0
+    }
+}

@@ -1,6 +1,6 @@
 //! Everything that is kept for one user.
 
-use super::counters::{self, Bucket, Counts, PERIOD_MS, Period};
+use super::counters::{self, Bucket, Counts, PERIOD_MS, Period, Tally};
 use super::fold_event::{FoldEvent, fold_events};
 use super::recent::{Entry, Inserted, Recent};
 use super::{Corrupt, codec};

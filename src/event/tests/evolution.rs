@@ -64,6 +64,11 @@ fn serde_default(record: &str) -> Value {
         "CatalogItem" => of::<CatalogRecord>(),
         "Interactions" => of::<Interactions<'static>>(),
         "Interaction" => of::<Interaction<'static>>(),
+        "ItemEmbedding" => of::<EmbeddingRecord<'static>>(),
+        "LiveVector" => of::<LiveVector<'static>>(),
+        "ItemFeatures" => of::<FeaturesRecord>(),
+        "DecayedCounts" => of::<DecayedCounts>(),
+        "CoWatched" => of::<CoWatched>(),
         other => panic!("{other} has no wire type in this test"),
     }
 }
@@ -94,6 +99,7 @@ fn filled(schema: &Value, n: i64) -> AvroValue {
             "float" => AvroValue::Float(0.5),
             "double" => AvroValue::Double(n as f64 + 0.5),
             "boolean" => AvroValue::Boolean(true),
+            "bytes" => AvroValue::Bytes(vec![n as u8 + 1, 200]),
             other => panic!("{other}"),
         },
         Value::Array(union) => AvroValue::Union(1, Box::new(filled(&union[1], n))),
@@ -202,6 +208,8 @@ fn read_by_us(subject: &Subject, bytes: &[u8]) -> Value {
         "recommendation-reply" => of::<Reply>(subject, bytes),
         "interactions" => of::<Interactions<'_>>(subject, bytes),
         "catalog-item" => of::<CatalogRecord>(subject, bytes),
+        "item-embedding" => of::<EmbeddingRecord<'_>>(subject, bytes),
+        "item-features" => of::<FeaturesRecord>(subject, bytes),
         other => panic!("{other} has no wire type in this test"),
     }
 }
