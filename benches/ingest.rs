@@ -36,7 +36,10 @@ fn main() {
         let size = common::produce(&config, events, users);
         let mut bare = Vec::new();
         let mut fold = Vec::new();
+        let mut plain = Vec::new();
         let mut ratios = Vec::new();
+        let mut without = config.clone();
+        without.items.learn_vectors = false;
         let mut cpu = BTreeMap::new();
         if rows.is_empty() {
             // The broker is compiled while it runs: a young one takes a core for itself.
@@ -47,6 +50,8 @@ fn main() {
         for _ in 0..rounds {
             let counted = events as f64 / bare_consumer(&config, events).as_secs_f64();
             let folded = events as f64 / worker(&config, events, &mut cpu).as_secs_f64();
+            let unlearnt = worker(&without, events, &mut BTreeMap::new());
+            plain.push(events as f64 / unlearnt.as_secs_f64());
             bare.push(counted);
             fold.push(folded);
             ratios.push(folded / counted);
@@ -56,6 +61,7 @@ fn main() {
             format!("{size:.0}"),
             format!("{:.2}M", common::median(&mut bare) / 1e6),
             format!("{:.2}M", common::median(&mut fold) / 1e6),
+            format!("{:.2}M", common::median(&mut plain) / 1e6),
             format!("{:.2}", common::median(&mut ratios)),
             format!("{:.2} to {:.2}", ratios[0], ratios[ratios.len() - 1]),
         ]);
@@ -68,7 +74,15 @@ fn main() {
     }
     common::table(
         &format!("Ingest, {:.1}M watch events, median of {rounds}", events as f64 / 1e6),
-        &["users", "bytes/event", "bare consumer, events/s", "worker, events/s", "ratio", "range"],
+        &[
+            "users",
+            "bytes/event",
+            "bare consumer, events/s",
+            "worker, events/s",
+            "without histories",
+            "ratio",
+            "range",
+        ],
         &rows,
     );
     common::table(

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod hot;
+mod items;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
 pub use hot::HotConfig;
+pub use items::{FirstBasisConfig, ItemsConfig};
 pub use load::{ConfigError, Sources, load};
 
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
@@ -46,6 +48,8 @@ pub struct Config {
     pub catalog: CatalogConfig,
     /// Recently active users in Redis.
     pub hot: HotConfig,
+    /// Item vectors and statistics.
+    pub items: ItemsConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -363,6 +367,7 @@ impl Config {
         }
         self.catalog.validate()?;
         self.hot.validate()?;
+        self.items.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }

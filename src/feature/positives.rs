@@ -85,6 +85,12 @@ impl Positives {
         self.liked.insert(self.liked.len() - newer, (at, item));
     }
 
+    /// These and `others`.
+    pub fn and(mut self, others: &Self) -> Self {
+        others.liked.iter().for_each(|(at, item)| self.learn(*item, *at));
+        self
+    }
+
     /// What was liked up to `at`, the newest first: of what is noted, all but later events.
     pub fn before(&self, at: EventTime) -> History<'static> {
         let liked = self.liked.iter().rev().skip_while(|(other, _)| *other > at);

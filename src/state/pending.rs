@@ -48,6 +48,7 @@ pub struct PendingEvent<'a> {
     pub offset: i64,
     /// What the fold takes of it.
     pub event: FoldEvent<'a>,
+    slot: u32,
 }
 
 impl Pending {
@@ -202,6 +203,11 @@ impl Pending {
         }
     }
 
+    /// The id of an event's user, at the cost of a cache miss.
+    pub fn user(&self, event: &PendingEvent<'_>) -> &[u8] {
+        self.id_of(&self.slots[event.slot as usize])
+    }
+
     /// All events in the order they were pushed.
     pub fn events(&self) -> impl Iterator<Item = PendingEvent<'_>> {
         let mut from = 0;
@@ -216,7 +222,12 @@ impl Pending {
             // What `push` wrote always reads back: bytes of this process, this version.
             let event = fold_events(operand).next()?.ok()?;
             let offset = u64_at(header, 12) as i64;
-            Some(PendingEvent { user_hash: u64_at(header, 20), offset, event })
+            Some(PendingEvent {
+                user_hash: u64_at(header, 20),
+                offset,
+                event,
+                slot: u32_at(header, 4),
+            })
         })
     }
 }

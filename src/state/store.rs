@@ -16,7 +16,7 @@ use super::bulk::{BULK_USERS, Incoming};
 use super::pending::Pending;
 use super::progress::Progress;
 use super::sweep::{Sweep, USERS_PER_COMMIT};
-use crate::feature::{FoldRules, STATE_VERSION, UserState};
+use crate::feature::{FoldRules, Positives, STATE_VERSION, UserState};
 use crate::time::EventTime;
 
 const USERS: &str = "users";
@@ -282,7 +282,7 @@ impl ShardStore {
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
-    pub fn get(&self, user: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn get(&self, user: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, StoreError> {
         self.db.get_cf(self.users(), user).map_err(|e| self.rocks(e))
     }
 
@@ -297,6 +297,16 @@ impl ShardStore {
             progress: self.read_progress(get(PROGRESS)?)?,
             states: users.into_iter().map(|user| get(user.as_bytes())).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// What the committed state of one user says they have liked; nothing where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn positives(&self, user: &[u8]) -> Result<Positives, StoreError> {
+        let state = self.db.get_pinned_cf(self.users(), user).map_err(|e| self.rocks(e))?;
+        let positives = state.map(|bytes| Positives::of_encoded(&bytes)).transpose();
+        Ok(positives.map_err(|e| self.damaged("a user", &e))?.unwrap_or_default())
     }
 
     /// Writes what was folded since the last commit, and how far that is, as one: a batch, or a

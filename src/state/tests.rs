@@ -427,7 +427,7 @@ fn a_store_larger_than_one_look_is_swept_over_several_commits() {
         fold(&shard, &[watch(254, later, id)]);
         commit(&shard);
     }
-    let left = people.iter().filter(|r| shard.store().get(&r.user()).unwrap().is_some());
+    let left = people.iter().filter(|r| shard.store().get(r.user()).unwrap().is_some());
     assert_eq!(left.count(), 0);
 }
 

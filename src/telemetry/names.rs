@@ -66,6 +66,8 @@ metrics_table! {
         "Users that wait to be written to the hot tier.";
     describe_histogram HOT_SECONDS = "driftline_hot_seconds", Seconds,
         "Time that an answer waited for the hot tier, or a batch of writes took, by side.";
+    describe_counter HISTORIES = "driftline_interaction_histories_total", Count,
+        "Histories that positive interactions carry, by how they were known: held, read or partial.";
     describe_counter CATALOG_RECORDS = "driftline_catalog_records_total", Count,
         "Records of the catalog read, by outcome: listed, delisted or refused.";
     describe_gauge CATALOG_ITEMS = "driftline_catalog_items", Count,

@@ -11,13 +11,15 @@ use super::Context;
 use super::hot::HotTier;
 use super::shards::OwnedShard;
 use crate::event::{Interaction, Interactions};
+use crate::ids::stable_hash;
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
 use crate::runtime::Urgency;
 use crate::state::{Frozen, StoreError};
 use crate::telemetry::names;
 
-/// Interactions in one record at most: about 50 KB, far below a broker's limit for a record.
-const RECORD_INTERACTIONS: usize = 1_000;
+/// Interactions in one record at most: with full histories about 160 KB, far below a broker's limit
+/// for a record.
+const RECORD_INTERACTIONS: usize = 500;
 
 /// How long deliveries may take before the worker gives up and starts over from its last commit.
 /// Longer than the producer's own limit, which reports first.
@@ -47,6 +49,7 @@ pub struct Committer {
     topic: String,
     partitions: i32,
     hot: Option<Arc<HotTier>>,
+    learn_vectors: bool,
     seconds: Histogram,
 }
 
@@ -58,6 +61,7 @@ impl Committer {
             topic: context.config.topics.interactions(),
             partitions: context.interaction_partitions,
             hot: context.hot.clone(),
+            learn_vectors: context.config.items.learn_vectors,
             seconds: histogram!(names::COMMIT_SECONDS),
         }
     }
@@ -77,7 +81,7 @@ impl Committer {
             return Ok(());
         }
         for (owned, frozen) in &frozen {
-            self.publish(owned.shard.id(), frozen).map_err(CommitError::Delivery)?;
+            self.publish(owned, frozen)?;
         }
         // Before the offsets move, all that was derived from the records below them is safe:
         // interactions, dead letters, rerouted records.
@@ -93,12 +97,24 @@ impl Committer {
         Ok(())
     }
 
-    fn publish(&self, shard: i32, frozen: &Frozen) -> Result<(), String> {
+    fn publish(&self, owned: &OwnedShard, frozen: &Frozen) -> Result<(), CommitError> {
+        let shard = owned.shard.id();
+        let mut histories = owned.histories();
+        histories.begin_commit();
         let mut by_partition: BTreeMap<i32, Vec<Interaction<'_>>> = BTreeMap::new();
         for one in frozen.pending.events() {
+            let mut interaction = one.event.interaction(one.user_hash, one.offset);
+            if self.learn_vectors && one.event.is_positive() {
+                // The store is as of the last commit: it holds nothing of these events yet.
+                let read = || owned.shard.store().positives(frozen.pending.user(&one));
+                let item = stable_hash(one.event.item.as_bytes());
+                let history = histories.like(one.user_hash, item, one.event.at, read);
+                let failed = |source| CommitError::Store { shard, source };
+                interaction.history = Some(history.map_err(failed)?);
+            }
             let partition = partition_of(one.event.item.as_bytes(), self.partitions);
             let batch = by_partition.entry(partition).or_default();
-            batch.push(one.event.interaction(one.user_hash, one.offset));
+            batch.push(interaction);
             if batch.len() == RECORD_INTERACTIONS {
                 self.send(shard, partition, std::mem::take(batch))?;
             }
@@ -116,8 +132,9 @@ impl Committer {
         shard: i32,
         partition: i32,
         interactions: Vec<Interaction<'_>>,
-    ) -> Result<(), String> {
-        let value = Interactions { shard, interactions }.encode().map_err(|e| e.to_string())?;
+    ) -> Result<(), CommitError> {
+        let failed = |error: &dyn std::fmt::Display| CommitError::Delivery(error.to_string());
+        let value = Interactions { shard, interactions }.encode().map_err(|e| failed(&e))?;
         let outgoing = Outgoing {
             topic: &self.topic,
             partition: Some(partition),
@@ -126,7 +143,7 @@ impl Committer {
         };
         self.producer
             .send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
-            .map_err(|e| e.to_string())
+            .map_err(|e| failed(&e))
     }
 }
 

@@ -186,7 +186,7 @@ impl Ingest {
         }
         let mut ours = match self.owned.remove(&partition) {
             Some(ours) => ours,
-            None => Ours::new(self.open_or_rebuild(partition)?),
+            None => self.ours(self.open_or_rebuild(partition)?),
         };
         let misfit = bounds.iter().find_map(|(source, tp, (low, high))| {
             let next = ours.shard.shard.progress().of(*source).next_offset;
@@ -203,7 +203,7 @@ impl Ingest {
                 // too: everything is assigned afresh.
                 return Err(format!("shard {partition} is rebuilt: {why}").into());
             }
-            ours = Ours::new(self.open(partition)?);
+            ours = self.ours(self.open(partition)?);
         }
         let starts = bounds
             .into_iter()
@@ -216,6 +216,12 @@ impl Ingest {
         self.context.shards.insert(partition, Arc::clone(&ours.shard));
         self.owned.insert(partition, ours);
         Ok(starts)
+    }
+
+    fn ours(&self, shard: Shard) -> Ours {
+        let bytes = self.context.config.items.history_cache_bytes;
+        let bytes = bytes / self.context.partitions.max(1) as usize;
+        Ours { shard: Arc::new(OwnedShard::new(shard, bytes)), anchors: [None, None] }
     }
 
     /// Takes a shard out of everybody's sight; its store closes with its last user.
@@ -361,10 +367,6 @@ impl Ingest {
 }
 
 impl Ours {
-    fn new(shard: Shard) -> Self {
-        Self { shard: Arc::new(OwnedShard::new(shard)), anchors: [None, None] }
-    }
-
     /// The first offset to read: the last record folded, to know the log again by it, or the
     /// first that is there.
     fn start(&mut self, source: Source, low: i64) -> i64 {

@@ -10,6 +10,7 @@ mod commit;
 mod dead_letter;
 mod global_feed;
 mod hot;
+mod histories;
 mod ingest;
 mod replies;
 mod requests;

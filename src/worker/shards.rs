@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::histories::Histories;
 use crate::event::Source;
 use crate::state::Shard;
 use crate::state::hot::Version;
@@ -14,12 +15,20 @@ pub struct OwnedShard {
     pub shard: Shard,
     /// End of each source's log at assignment; -1 while the source is not assigned.
     targets: [AtomicI64; 2],
+    histories: Mutex<Histories>,
 }
 
 impl OwnedShard {
-    /// A shard none of whose sources is assigned yet.
-    pub fn new(shard: Shard) -> Self {
-        Self { shard, targets: [AtomicI64::new(-1), AtomicI64::new(-1)] }
+    /// A shard none of whose sources is assigned yet, with so many bytes for what its users have
+    /// liked.
+    pub fn new(shard: Shard, history_bytes: usize) -> Self {
+        let histories = Mutex::new(Histories::new(history_bytes));
+        Self { shard, targets: [AtomicI64::new(-1), AtomicI64::new(-1)], histories }
+    }
+
+    /// What its users have liked, for whoever commits.
+    pub(super) fn histories(&self) -> MutexGuard<'_, Histories> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says where a source's log ended when it was assigned.

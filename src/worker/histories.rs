@@ -1,0 +1,173 @@
+//! What recently active users have liked: the history that a positive interaction carries.
+//!
+//! A user's state says it, but reading one from the store costs tens of microseconds, as much as
+//! ten events cost to fold. So what was read is kept, within a budget, and goes on from the events
+//! that are committed.
+
+use std::collections::HashMap;
+
+use metrics::{Counter, counter};
+
+use crate::event::History;
+use crate::feature::Positives;
+use crate::state::StoreError;
+use crate::telemetry::names;
+use crate::time::EventTime;
+
+/// Users read from the store in one commit at most: about 50 ms of the commit thread. A backlog
+/// brings more users that are not held; their histories then begin with what is committed while
+/// they are held, until there is time to read the rest.
+const READS_PER_COMMIT: usize = 2_000;
+
+/// Of one shard; gone with the shard, since another worker folds on.
+pub struct Histories {
+    /// By hash of the user. Looked up in `young` first; what is found in `old` becomes young.
+    young: HashMap<u64, Liked>,
+    old: HashMap<u64, Liked>,
+    young_bytes: usize,
+    /// Bytes of a generation; there are two.
+    limit: usize,
+    reads_left: usize,
+    served: [Counter; 3],
+}
+
+#[derive(Default)]
+struct Liked {
+    positives: Positives,
+    /// Whether the state's own are among them.
+    is_whole: bool,
+}
+
+impl Histories {
+    /// None known yet; `bytes` of memory at most.
+    pub fn new(bytes: usize) -> Self {
+        let outcomes = ["held", "read", "partial"];
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            young_bytes: 0,
+            limit: bytes / 2,
+            reads_left: 0,
+            served: outcomes.map(|outcome| counter!(names::HISTORIES, "outcome" => outcome)),
+        }
+    }
+
+    /// Begins a commit: so many users may be read again.
+    pub fn begin_commit(&mut self) {
+        self.reads_left = READS_PER_COMMIT;
+    }
+
+    /// What `user` had liked until they liked `item` at `at`, which is noted. `read` gives what
+    /// their committed state says. Users and items go by their hashes.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn like(
+        &mut self,
+        user: u64,
+        item: u64,
+        at: EventTime,
+        read: impl FnOnce() -> Result<Positives, StoreError>,
+    ) -> Result<History<'static>, StoreError> {
+        let mut outcome = 0;
+        let mut known = match self.young.remove(&user) {
+            Some(known) => {
+                self.young_bytes -= known.bytes();
+                known
+            }
+            None => self.old.remove(&user).unwrap_or_default(),
+        };
+        if !known.is_whole {
+            outcome = 2;
+            if self.reads_left > 0 {
+                outcome = 1;
+                self.reads_left -= 1;
+                let committed = read()?;
+                known = Liked { positives: committed.and(&known.positives), is_whole: true };
+            }
+        }
+        self.served[outcome].increment(1);
+        let history = known.positives.before(at);
+        known.positives.learn(item, at);
+        self.young_bytes += known.bytes();
+        self.young.insert(user, known);
+        if self.young_bytes > self.limit {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+        Ok(history)
+    }
+}
+
+impl Liked {
+    /// With its place in the table.
+    fn bytes(&self) -> usize {
+        self.positives.bytes() + 24
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minute(n: u64) -> EventTime {
+        EventTime::from_millis(n as i64 * 60_000)
+    }
+
+    fn liked(items: &[u64]) -> Positives {
+        let mut positives = Positives::default();
+        (0..).zip(items).for_each(|(n, item)| positives.learn(*item, minute(n)));
+        positives
+    }
+
+    fn history(histories: &mut Histories, user: u64, item: u64, at: u64, read: &[u64]) -> Vec<u64> {
+        let history = histories.like(user, item, minute(at), || Ok(liked(read))).unwrap();
+        history.iter().collect()
+    }
+
+    #[test]
+    fn a_user_is_read_once_and_then_followed() {
+        let mut histories = Histories::new(1 << 20);
+        histories.begin_commit();
+        assert_eq!(history(&mut histories, 1, 30, 100, &[10, 20]), [20, 10]);
+        let never = || unreachable!("it is held");
+        let next = histories.like(1, 40, minute(101), never).unwrap();
+        assert_eq!(next.iter().collect::<Vec<_>>(), [30, 20, 10]);
+        assert_eq!(history(&mut histories, 2, 30, 100, &[]), [0; 0]);
+    }
+
+    #[test]
+    fn users_beyond_what_a_commit_may_read_are_read_in_a_later_one() {
+        let mut histories = Histories::new(1 << 30);
+        histories.begin_commit();
+        for user in 0..READS_PER_COMMIT as u64 {
+            history(&mut histories, user, 1, 100, &[]);
+        }
+        let late = READS_PER_COMMIT as u64;
+        assert_eq!(history(&mut histories, late, 30, 100, &[10, 20]), [0; 0]);
+        assert_eq!(history(&mut histories, late, 40, 101, &[10, 20]), [30]);
+        histories.begin_commit();
+        assert_eq!(history(&mut histories, late, 50, 102, &[10, 20, 30]), [40, 30, 20, 10]);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_those_who_come_back_are_kept() {
+        let mut histories = Histories::new(64 << 10);
+        let mut read = 0;
+        for n in 0..5_000u64 {
+            histories.begin_commit();
+            // User 0 comes every other time.
+            let user = if n % 2 == 0 { 0 } else { n };
+            let reads = &mut read;
+            let count = || {
+                *reads += u64::from(user == 0);
+                Ok(Positives::default())
+            };
+            histories.like(user, n, minute(n), count).unwrap();
+            let held: usize =
+                histories.young.values().chain(histories.old.values()).map(Liked::bytes).sum();
+            assert!(held <= (64 << 10) + 1_000, "{held} bytes");
+        }
+        assert_eq!(read, 1);
+    }
+}
