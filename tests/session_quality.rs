@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use driftline::catalog::Catalog;
-use driftline::config::GlobalConfig;
+use driftline::config::{GlobalConfig, ItemsConfig};
 use driftline::dataset::{ColumnMapping, Dataset, Format, PERIOD_MS};
 use driftline::evaluation::metrics::Metric;
 use driftline::evaluation::{Arm, Log, Protocol, Run, Selection, Target, plan};
@@ -46,6 +46,7 @@ fn diginetica_per_event_reaches_the_published_best_and_more() {
         FoldRules::default(),
         GlobalConfig::default().tables(),
         Catalog::default(),
+        &ItemsConfig::default(),
         |_| true,
     );
     let found = found.expect("own bytes").expect("to the end");

@@ -173,10 +173,16 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         top: args.top,
         repeats: selection.repeats,
     };
-    let found = run.evaluate(config.state.rules(), config.global.tables(), catalog, |done| {
-        bar.set_position(done as u64);
-        !stop.is_requested()
-    })?;
+    let found = run.evaluate(
+        config.state.rules(),
+        config.global.tables(),
+        catalog,
+        &config.items,
+        |done| {
+            bar.set_position(done as u64);
+            !stop.is_requested()
+        },
+    )?;
     bar.finish_and_clear();
     let Some(found) = found else { return stopped() };
     let head = args.head(&log, &protocol, &selection, planned.left_out);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, in_range};
-use crate::embedding::{LmsConfig, TablesConfig};
+use crate::embedding::{FirstBasisLimits, LmsConfig, TablesConfig};
 use crate::time::HOUR_MS;
 
 /// Item vectors and statistics.
@@ -90,6 +90,14 @@ impl ItemsConfig {
     /// How the tables are bounded.
     pub fn tables(&self) -> TablesConfig {
         TablesConfig { max_items: self.max_items, lms: self.lms() }
+    }
+
+    /// From how much a first basis is trained.
+    pub fn first_basis_limits(&self) -> FirstBasisLimits {
+        let FirstBasisConfig {
+            min_positives, min_users, min_items, max_positives, max_items, ..
+        } = self.first_basis;
+        FirstBasisLimits { min_positives, min_users, min_items, max_positives, max_items }
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

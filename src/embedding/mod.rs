@@ -11,16 +11,19 @@
 //! | [`online`] | the update and the bytes of a live vector |
 //! | `item` | what is kept of one item, and how an interaction changes it |
 //! | `tables` | what every worker knows of all items: vectors by basis, statistics, names |
+//! | `first_basis` | a basis from the interactions at hand |
 //! | [`content`] | where the vector of a new item begins |
 //! | `index` | the nearest items, while vectors come, move and go |
 
 pub mod content;
+mod first_basis;
 mod index;
 mod item;
 pub mod online;
 mod tables;
 
 pub use content::{ContentConfig, ContentFeature, ContentMap};
+pub use first_basis::{FirstBasis, FirstBasisLimits};
 pub use index::{Found, IndexError, IndexStats, ItemIndex, Reach};
 pub use item::{
     Decayed, ITEM_STATE_VERSION, ItemCounts, ItemFeatures, ItemFold, ItemState, LiveBasis,

@@ -23,12 +23,13 @@ pub use protocol::{
     GivenTarget, LeftOut, NegativesError, Plan, PlanError, Protocol, Selection, Step, plan,
     read_negatives,
 };
-pub use replayer::Replayer;
+pub use replayer::{ReplayError, Replayer};
 
 use self::metrics::{Metric, Placed};
 use crate::catalog::Catalog;
+use crate::config::ItemsConfig;
 use crate::event::RecommendedItem;
-use crate::feature::{Corrupt, FoldRules};
+use crate::feature::FoldRules;
 use crate::global::GlobalTables;
 use crate::serving::SourceKind;
 use crate::time::EventTime;
@@ -131,16 +132,17 @@ impl Run<'_> {
     /// on; none where it said no.
     ///
     /// # Errors
-    /// [`Corrupt`] would be a fault of the fold.
+    /// [`ReplayError`] says what the log was too much for.
     pub fn evaluate(
         self,
         rules: FoldRules,
         tables: GlobalTables,
         catalog: Catalog,
+        items: &ItemsConfig,
         mut progress: impl FnMut(usize) -> bool,
-    ) -> Result<Option<Evaluation>, Corrupt> {
+    ) -> Result<Option<Evaluation>, ReplayError> {
         let arms = self.arms.iter().map(|arm| arm.sources.as_slice());
-        let mut replayer = Replayer::new(self.log, rules, tables, catalog, arms);
+        let mut replayer = Replayer::new(self.log, rules, tables, catalog, items, arms);
         let mut found = Evaluation {
             scored: Vec::with_capacity(self.plan.periods.len()),
             arms: self.arms.iter().map(|arm| self.empty(arm)).collect(),
@@ -154,7 +156,7 @@ impl Run<'_> {
             match *step {
                 Step::Fold(place) => replayer.fold(&self.log.events()[place as usize])?,
                 Step::Learn(place) => {
-                    replayer.learn(&self.log.events()[place as usize]);
+                    replayer.learn(&self.log.events()[place as usize])?;
                     found.learnt += 1;
                 }
                 Step::Score(place) => {
@@ -184,7 +186,7 @@ impl Run<'_> {
         replayer: &Replayer<'_>,
         place: u32,
         found: &mut Evaluation,
-    ) -> Result<(), Corrupt> {
+    ) -> Result<(), ReplayError> {
         let event = &self.log.events()[place as usize];
         let number = found.scored.len();
         let wanted = self.log.item(event);

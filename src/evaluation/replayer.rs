@@ -3,12 +3,18 @@
 //! Enters: events of a [`Log`]. Leaves: lists of the pipelines that serve. Never does itself what
 //! a room does: fold, tables and pipeline are the worker's own.
 
+use std::collections::HashMap;
+
 use super::log::{Event, Log};
 use crate::catalog::Catalog;
-use crate::event::{RecommendedItem, Request};
-use crate::feature::{Corrupt, FoldRules, UserState};
+use crate::config::ItemsConfig;
+use crate::embedding::{FirstBasis, ItemFold, ItemState, ItemTables, TablesError};
+use crate::event::{Interaction, RecommendedItem, Request};
+use crate::feature::{Corrupt, FoldRules, Positives, UserState};
 use crate::global::GlobalTables;
-use crate::ids::{Surface, UserId, stable_hash};
+use crate::ids::{Prehashed, Surface, UserId, stable_hash};
+use crate::model::ials::IalsConfig;
+use crate::model::{BasisVersion, HistoryWeights, ModelError};
 use crate::serving::{
     BlendLearner, Pipeline, Query, SourceKind, World, blend_learner, untrained_of,
 };
@@ -19,6 +25,20 @@ const COMPACT_AT: usize = 4_096;
 /// Trending is ranked anew after so many events at most. A busy worker learns more than that
 /// between two refreshes; fewer would cost a run more time than its lists.
 const REFRESH_AT_MOST: u64 = 1_000;
+
+/// Why a log could not be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Would be a fault of the fold.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// More items than tables hold.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// A first basis that could not be trained.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
 
 #[derive(Clone, Default)]
 struct StoredUser {
@@ -43,13 +63,63 @@ struct Server {
     blend: BlendLearner,
 }
 
-/// Users, tables and catalog in one process.
+/// What item shards know and publish.
+struct Items {
+    states: HashMap<u64, ItemState, Prehashed>,
+    fold: ItemFold,
+    tables: ItemTables,
+    first_basis: Option<FirstBasis>,
+    live: Option<BasisVersion>,
+}
+
+impl Items {
+    fn new(config: &ItemsConfig) -> Self {
+        let trainer = || {
+            let limits = config.first_basis_limits();
+            FirstBasis::new(limits, IalsConfig::VIDEOS, HistoryWeights::VIDEOS)
+        };
+        Self {
+            states: HashMap::default(),
+            fold: ItemFold::default(),
+            tables: ItemTables::new(config.tables()),
+            first_basis: config.first_basis.enabled.then(trainer),
+            live: None,
+        }
+    }
+
+    fn learn(&mut self, one: &Interaction<'_>) -> Result<(), ReplayError> {
+        let hash = stable_hash(one.item.as_bytes());
+        let state = self.states.entry(hash).or_default();
+        self.fold.learn(state, hash, one);
+        state.retain_vectors(|version| self.live == Some(version));
+        self.tables.apply_state(one.item, state)?;
+        let Some(trainer) = &mut self.first_basis else { return Ok(()) };
+        trainer.observe(one);
+        if !trainer.is_due() {
+            return Ok(());
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(basis) = trainer.train(threads, || true)? {
+            let basis = self.tables.set_basis(basis)?;
+            if let Some(earlier) = self.live.replace(basis.version()) {
+                self.tables.drop_basis(earlier);
+                self.fold.remove_basis(earlier);
+            }
+            self.fold.add_basis(basis);
+        }
+        Ok(())
+    }
+}
+
+/// Users, tables, items and catalog in one process.
 pub struct Replayer<'a> {
     log: &'a Log,
     rules: FoldRules,
     users: Vec<StoredUser>,
     global: GlobalTables,
     catalog: Catalog,
+    items: Items,
+    positives: Vec<Positives>,
     servers: Vec<Server>,
     learnt: u64,
     refreshed: u64,
@@ -62,6 +132,7 @@ impl<'a> Replayer<'a> {
         rules: FoldRules,
         global: GlobalTables,
         catalog: Catalog,
+        items: &ItemsConfig,
         arms: impl IntoIterator<Item = &'s [SourceKind]>,
     ) -> Self {
         let servers = arms.into_iter().map(|sources| Server {
@@ -70,7 +141,20 @@ impl<'a> Replayer<'a> {
         });
         let users = vec![StoredUser::default(); log.users()];
         let servers = servers.collect();
-        Self { log, rules, users, global, catalog, servers, learnt: 0, refreshed: 0 }
+        let positives = vec![Positives::default(); log.users()];
+        let items = Items::new(items);
+        Self {
+            log,
+            rules,
+            users,
+            global,
+            catalog,
+            items,
+            positives,
+            servers,
+            learnt: 0,
+            refreshed: 0,
+        }
     }
 
     /// Folds an event into its user's state.
@@ -87,14 +171,23 @@ impl<'a> Replayer<'a> {
         Ok(())
     }
 
-    /// Lets blends and global tables learn an event.
-    pub fn learn(&mut self, event: &Event) {
+    /// Lets blends, items and global tables learn an event.
+    ///
+    /// # Errors
+    /// [`ReplayError`] where there are too many items, or a first basis cannot be trained.
+    pub fn learn(&mut self, event: &Event) -> Result<(), ReplayError> {
+        let positives = &mut self.positives[event.user as usize];
         let user = stable_hash(self.log.user(event).as_bytes());
         let event = self.log.fold_event(event);
-        let one = event.interaction(user, 0);
-        for server in self.servers.iter_mut().filter(|server| server.blend.chooses(&one)) {
-            server.blend.observe(&one, &self.global, &self.catalog);
+        let mut one = event.interaction(user, 0);
+        if event.is_positive() {
+            one.history = Some(positives.before(event.at));
+            positives.learn(stable_hash(one.item.as_bytes()), event.at);
         }
+        for server in self.servers.iter_mut().filter(|server| server.blend.chooses(&one)) {
+            server.blend.observe(&one, &self.global, &self.catalog, &self.items.tables);
+        }
+        self.items.learn(&one)?;
         self.global.learn_one(&one);
         self.learnt += 1;
         // In proportion while there is little, so that small logs are not answered from nothing.
@@ -106,7 +199,9 @@ impl<'a> Replayer<'a> {
                 let shelves = self.catalog.shelve(&self.global.watched(), self.global.watermark());
                 self.catalog.set_shelves(shelves);
             }
+            self.items.tables.advance()?;
         }
+        Ok(())
     }
 
     /// Whether the tables know an item.
@@ -145,7 +240,8 @@ impl<'a> Replayer<'a> {
                 user: &user,
                 global: &self.global,
                 catalog: &self.catalog,
-                blend: server.blend.blend(),
+                items: &self.items.tables,
+                blends: server.blend.blends(),
             };
             let list = server.pipeline.run(Query::new(&request, world)).items;
             take(place, &list, begun.elapsed());

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::metrics::Metric;
 use super::*;
 use crate::catalog::Catalog;
-use crate::config::GlobalConfig;
+use crate::config::{GlobalConfig, ItemsConfig};
 use crate::dataset::{Row, RowKind};
 use crate::ids::{ItemId, UserId};
 
@@ -128,7 +128,11 @@ fn run(log: &Log, arms: Vec<Arm>) -> Evaluation {
     let plan = plan(log, &Protocol::Prequential, &ALL).unwrap();
     let run = Run { log, plan: &plan, given: &[], arms, top: 5, repeats: true };
     let tables = GlobalConfig::default().tables();
-    run.evaluate(FoldRules::default(), tables, Catalog::default(), |_| true).unwrap().unwrap()
+    run.evaluate(FoldRules::default(), tables, Catalog::default(), &ItemsConfig::default(), |_| {
+        true
+    })
+    .unwrap()
+    .unwrap()
 }
 
 #[test]
@@ -167,9 +171,15 @@ fn a_run_ends_where_it_is_told_to_stop() {
     let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, repeats: true };
     let tables = GlobalConfig::default().tables();
     assert!(
-        run.evaluate(FoldRules::default(), tables, Catalog::default(), |_| false)
-            .unwrap()
-            .is_none()
+        run.evaluate(
+            FoldRules::default(),
+            tables,
+            Catalog::default(),
+            &ItemsConfig::default(),
+            |_| false
+        )
+        .unwrap()
+        .is_none()
     );
 }
 

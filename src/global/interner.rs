@@ -42,6 +42,11 @@ impl Items {
         self.handles.find(stable_hash(name.as_bytes()), same).copied()
     }
 
+    /// The handle of the item with this XXH3-64.
+    pub fn find_hash(&self, hash: u64) -> Option<ItemHandle> {
+        self.handles.find(hash, |h| self.hashes[h.0 as usize] == hash).copied()
+    }
+
     /// The name of a handle of this table.
     pub fn name(&self, handle: ItemHandle) -> &Arc<str> {
         &self.names[handle.0 as usize]

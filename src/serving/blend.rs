@@ -1,7 +1,7 @@
 //! The blend: how much the word of each source counts, learned from what people choose.
 //!
 //! The scores of a source's first items, divided by their sum, are its guess p_s(i) at what the
-//! user chooses next; their square roots are a more cautious one. The blend is their mixture, p(i) = Σ_s w_s · p_s(i): a linear
+//! user chooses next; their square roots are a more cautious one, and the roots of those. The blend is their mixture, p(i) = Σ_s w_s · p_s(i): a linear
 //! opinion pool (Stone, 1961). Its weights are those that make what was chosen most likely, found
 //! by expectation maximisation, a step an event (Cappé and Moulines, 2009): a source is credited
 //! with its share in the mixture's guess at the item,
@@ -15,9 +15,10 @@
 //! where they do not: no fixed weights served both (`docs/benchmarks.md`).
 
 use crate::catalog::Catalog;
+use crate::embedding::ItemTables;
 use crate::event::{Interaction, Request, Source};
 use crate::feature::UserState;
-use crate::global::{self, GlobalTables};
+use crate::global::{self, GlobalTables, ItemHandle};
 use crate::ids::{Surface, UserId, stable_hash};
 use crate::time::EventTime;
 
@@ -32,7 +33,7 @@ const MEMORY: f64 = 2_000.0;
 /// A prediction takes as long as a list.
 const STRIDES: [(u64, u64); 3] = [(2_000, 256), (500, 16), (0, 1)];
 /// Newest items that a prediction is made from.
-const HISTORY: usize = 20;
+const HISTORY: usize = 32;
 /// What a source puts forward first is its guess: about as many as a list holds. A source is not
 /// credited for what it puts further down, which no list would show.
 const HIT: usize = 20;
@@ -46,13 +47,15 @@ const LEARNED: [SourceKind; SourceKind::ALL.len() - 1] = [
     SourceKind::Content,
     SourceKind::Creators,
     SourceKind::Fresh,
+    SourceKind::Nearest,
+    SourceKind::CoWatched,
 ];
 /// Fewer items than this are no world yet in which any of them might come.
 const LEAST_ITEMS: usize = 1_000;
 
 /// Powers of its scores in which a source is heard. Scores of a source that is too sure of its
 /// first items are flattened; which is right depends on the platform, so that is learned too.
-const POWERS: [fn(f64) -> f64; 2] = [|score| score, f64::sqrt];
+const POWERS: [fn(f64) -> f64; 3] = [|score| score, f64::sqrt, |score| score.sqrt().sqrt()];
 
 /// One number for each source and power.
 type Voices = [[f64; POWERS.len()]; SourceKind::ALL.len()];
@@ -70,7 +73,7 @@ impl Default for Blend {
         // One voice is that any item may come.
         let equal = 1.0 / (LEARNED.len() * POWERS.len() + 1) as f64;
         let mut weights = [[equal; POWERS.len()]; SourceKind::ALL.len()];
-        weights[SourceKind::Unfinished as usize] = [UNFINISHED, 0.0];
+        weights[SourceKind::Unfinished as usize] = [UNFINISHED, 0.0, 0.0];
         Self { weights, any: equal, observed: 0 }
     }
 }
@@ -154,10 +157,27 @@ fn voices(source: SourceKind, score: f32, totals: &Totals) -> [f64; POWERS.len()
     std::array::from_fn(|place| POWERS[place](score.into()) / totals[place])
 }
 
+/// A blend for each kind of list: what a user comes back to is found by other sources than what is
+/// new to them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Blends {
+    /// For lists that hold nothing the user has seen.
+    pub unseen: Blend,
+    /// For lists that may.
+    pub any: Blend,
+}
+
+impl Blends {
+    /// The one for a request.
+    pub fn of(&self, request: &Request) -> &Blend {
+        if request.include_seen { &self.any } else { &self.unseen }
+    }
+}
+
 /// Predicts events before they are learnt, and weighs the sources by how well each did.
 pub struct BlendLearner {
     pipeline: Pipeline,
-    blend: Blend,
+    blends: Blends,
 }
 
 /// What a source said of an event.
@@ -172,80 +192,98 @@ pub struct Prediction {
 impl BlendLearner {
     /// For a pipeline, of which only the sources are used.
     pub fn new(pipeline: Pipeline) -> Self {
-        Self { pipeline, blend: Blend::default() }
+        Self { pipeline, blends: Blends::default() }
     }
 
     /// The weights so far.
-    pub fn blend(&self) -> &Blend {
-        &self.blend
+    pub fn blends(&self) -> &Blends {
+        &self.blends
     }
 
     /// Whether an event is one of those to be predicted. It goes by the event's own hash, so that
     /// all workers choose the same.
     pub fn chooses(&self, one: &Interaction<'_>) -> bool {
-        let stride = STRIDES.iter().find(|(from, _)| self.blend.observed >= *from);
+        let stride = STRIDES.iter().find(|(from, _)| self.blends.any.observed >= *from);
         (one.event as u64).is_multiple_of(stride.map_or(1, |s| s.1)) && global::is_liked(one)
     }
 
-    /// Predicts an event from its session, then learns how well each source did. To be called
-    /// before the tables learn it. Returns what sources said; nothing of the first event of a
-    /// session, which there is nothing to predict from, and of what the session held already.
+    /// Predicts an event from what its user liked before, then learns how well each source did. To
+    /// be called before the tables learn it. Returns what sources said of an item that is new to
+    /// the user; nothing of others, and where there is nothing to predict from.
     pub fn observe(
         &mut self,
         one: &Interaction<'_>,
         tables: &GlobalTables,
         catalog: &Catalog,
+        items: &ItemTables,
     ) -> Vec<Prediction> {
         let user = UserState::default();
         let mut request = Request::new("", UserId::from(""), HIT);
         request.surface = Surface::from(one.surface);
         request.at = Some(EventTime::from_millis(one.event_time));
-        let blend = Blend::default();
-        let world = World { user: &user, global: tables, catalog, blend: &blend };
+        request.include_seen = true;
+        let blends = Blends::default();
+        let world = World { user: &user, global: tables, catalog, items, blends: &blends };
         let mut query = Query::new(&request, world);
         query.history = history(one, tables);
-        query.known = query.history.iter().map(|h| stable_hash(h.item.as_bytes())).collect();
-        let chosen = stable_hash(one.item.as_bytes());
-        if query.history.is_empty() || query.known.contains(&chosen) {
+        query.known = query.history.iter().map(HistoryItem::hash).collect();
+        if query.history.is_empty() {
             return Vec::new();
         }
         let mut candidates = self.pipeline.propose(&mut query);
-        candidates.retain(|c| !query.known.contains(&c.hash));
+        let chosen = stable_hash(one.item.as_bytes());
         let by_chance = 1.0 / tables.items().len().max(LEAST_ITEMS) as f64;
-        let totals = Totals::of(&candidates);
-        let mut guesses = Voices::default();
-        let mut hits = [false; SourceKind::ALL.len()];
-        if let Some(found) = candidates.iter().find(|c| c.hash == chosen) {
-            let best = |c: &&Contribution| c.score >= totals.least[c.source as usize];
-            for c in found.contributions.iter().filter(best) {
-                guesses[c.source as usize] = voices(c.source, c.score, &totals);
-                hits[c.source as usize] = true;
-            }
+        self.blends.any.learn(&guesses(&candidates, chosen), by_chance);
+        if query.known.contains(&chosen) {
+            return Vec::new();
         }
-        self.blend.learn(&guesses, by_chance);
-        let of = |kind: SourceKind| Prediction { source: kind, hit: hits[kind as usize] };
-        self.pipeline.sources().filter(|kind| *kind != SourceKind::Unfinished).map(of).collect()
+        candidates.retain(|c| !query.known.contains(&c.hash));
+        let guesses = guesses(&candidates, chosen);
+        self.blends.unseen.learn(&guesses, by_chance);
+        let hit = |kind: SourceKind| guesses[kind as usize][0] > 0.0;
+        let asked = self.pipeline.sources().filter(|kind| *kind != SourceKind::Unfinished);
+        asked.map(|source| Prediction { source, hit: hit(source) }).collect()
     }
 }
 
-/// The newest items of an event's session before it, oldest first.
+/// The sources' guesses at what was chosen; 0 where it is not among a source's first.
+fn guesses(candidates: &[Candidate], chosen: u64) -> Voices {
+    let totals = Totals::of(candidates);
+    let mut guesses = Voices::default();
+    let found = candidates.iter().find(|c| c.hash == chosen);
+    let best = |c: &&Contribution| c.score >= totals.least[c.source as usize];
+    for c in found.iter().flat_map(|c| &c.contributions).filter(best) {
+        guesses[c.source as usize] = voices(c.source, c.score, &totals);
+    }
+    guesses
+}
+
+/// What the user had liked before, oldest first: as the interaction says, else as far as its
+/// session is held.
 fn history<'a>(one: &Interaction<'_>, tables: &'a GlobalTables) -> Vec<HistoryItem<'a>> {
     let session = one.session as u64;
-    let before = EventTime::from_millis(one.event_time);
-    let held = tables.neighbours().session(session).filter(|(_, at)| *at <= before);
-    let mut history: Vec<HistoryItem<'a>> = held
-        .map(|(item, at)| HistoryItem {
-            item: tables.items().name(item),
-            at,
-            source: Source::Click,
-            fraction: 0.0,
-            duration_s: 0,
-            session,
-        })
-        .collect();
-    let spare = history.len().saturating_sub(HISTORY);
-    history.drain(..spare);
-    history
+    let at = EventTime::from_millis(one.event_time);
+    let liked = |item: ItemHandle| HistoryItem {
+        item: tables.items().name(item),
+        at,
+        source: Source::Click,
+        fraction: 0.0,
+        duration_s: 0,
+        session,
+    };
+    let mut newest_first: Vec<ItemHandle> = match &one.history {
+        Some(history) => {
+            history.iter().filter_map(|hash| tables.items().find_hash(hash)).take(HISTORY).collect()
+        }
+        None => {
+            let held = tables.neighbours().session(session).filter(|(_, then)| *then <= at);
+            let mut held: Vec<ItemHandle> = held.map(|(item, _)| item).collect();
+            held.reverse();
+            held
+        }
+    };
+    newest_first.truncate(HISTORY);
+    newest_first.into_iter().rev().map(liked).collect()
 }
 
 #[cfg(test)]
@@ -264,8 +302,8 @@ mod tests {
     fn the_source_that_is_right_gets_the_weight() {
         let mut blend = Blend::default();
         let mut guesses = Voices::default();
-        guesses[SourceKind::Neighbours as usize] = [0.2, 0.1];
-        guesses[SourceKind::Trending as usize] = [0.001, 0.001];
+        guesses[SourceKind::Neighbours as usize] = [0.2, 0.1, 0.1];
+        guesses[SourceKind::Trending as usize] = [0.001; 3];
         (0..500).for_each(|_| blend.learn(&guesses, 1e-4));
         assert!(blend.weight(SourceKind::Neighbours) > 0.9, "{blend:?}");
         assert!(blend.weight(SourceKind::Trending) < 0.05, "{blend:?}");
@@ -278,7 +316,7 @@ mod tests {
         for n in 0..4_000 {
             // One of a thousand items is named each time, with certainty: right once in a thousand.
             let is_right = n % 1_000 == 0;
-            guesses[SourceKind::Neighbours as usize] = [f64::from(u8::from(is_right)); 2];
+            guesses[SourceKind::Neighbours as usize] = [f64::from(u8::from(is_right)); 3];
             blend.learn(&guesses, 1e-3);
         }
         assert!(blend.weight(SourceKind::Neighbours) < 0.01, "{blend:?}");
@@ -287,7 +325,7 @@ mod tests {
     proptest! {
         #[test]
         fn weights_stay_a_distribution(
-            events in proptest::collection::vec(proptest::array::uniform::<_, SOURCES>([0.0f64..1.0, 0.0f64..1.0]), 1..200),
+            events in proptest::collection::vec(proptest::array::uniform::<_, SOURCES>([0.0f64..1.0, 0.0f64..1.0, 0.0f64..1.0]), 1..200),
         ) {
             let mut blend = Blend::default();
             for guesses in &events {

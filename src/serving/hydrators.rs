@@ -1,12 +1,14 @@
 //! Hydrators: what later components need to know about the user.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 
 use super::pipeline::Hydrator;
-use super::query::{HistoryItem, Leaning, Query, Taste as Tastes};
+use super::query::{HistoryItem, Leaning, Query, Taste as Tastes, UserVector as Vector};
 use crate::catalog::Standing;
-use crate::event::Source;
+use crate::event::{History as EventHistory, Source};
 use crate::ids::stable_hash;
+use crate::model::{BasisVersion, FoldIn};
 
 /// The user's watches and clicks as one history.
 pub struct History;
@@ -89,4 +91,36 @@ fn shares(sums: Sums<'_>) -> Vec<Leaning<'_>> {
         .collect();
     leanings.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.number.cmp(&b.number)));
     leanings
+}
+
+thread_local! {
+    /// A solver and the basis that it belongs to: making one allocates as much as it computes.
+    static SOLVER: RefCell<Option<(BasisVersion, FoldIn)>> = const { RefCell::new(None) };
+}
+
+/// The user's vector, folded in over the newest basis from what they liked, as item shards do it:
+/// no user vector is stored that could lag behind.
+pub struct UserVector;
+
+impl Hydrator for UserVector {
+    fn name(&self) -> &'static str {
+        "user_vector"
+    }
+
+    fn hydrate(&self, query: &mut Query<'_>) {
+        let items = query.world.items;
+        let Some(version) = items.versions().last().copied() else { return };
+        let Some(basis) = items.basis(version) else { return };
+        let positive = query.history.iter().rev().filter(|h| h.is_positive());
+        let mut before = HashSet::new();
+        let history = positive.map(HistoryItem::hash).filter(|hash| before.insert(*hash));
+        let vector = SOLVER.with_borrow_mut(|held| {
+            let solver = match held {
+                Some((known, solver)) if *known == version => solver,
+                _ => &mut held.insert((version, basis.basis().solver())).1,
+            };
+            basis.fold_in(solver, history.take(EventHistory::MAX)).map(<[f32]>::to_vec)
+        });
+        query.user_vector = vector.map(|vector| Vector { basis: version, vector });
+    }
 }

@@ -16,9 +16,9 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-pub use blend::{Blend, BlendLearner, Prediction};
+pub use blend::{Blend, BlendLearner, Blends, Prediction};
 pub use pipeline::{Outcome, Pipeline, Scored};
-pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, Why, World};
+pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, UserVector, Why, World};
 
 /// What ranks until a model has been trained.
 pub const UNTRAINED: &str = "untrained";
@@ -30,7 +30,7 @@ pub fn untrained() -> Pipeline {
 
 /// The same with chosen sources only: to see what each is worth.
 pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
-    with_sources(Pipeline::new().hydrator(hydrators::History).hydrator(hydrators::Taste), sources)
+    with_sources(Pipeline::new().hydrator(hydrators::History), sources)
         .filter(filters::Excluded)
         .filter(filters::Seen)
         .filter(filters::Listed)
@@ -46,16 +46,19 @@ pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
 
 /// Learns how much the word of each of these sources counts.
 pub fn blend_learner(sources: &[SourceKind]) -> BlendLearner {
-    BlendLearner::new(with_sources(Pipeline::for_prediction().hydrator(hydrators::Taste), sources))
+    BlendLearner::new(with_sources(Pipeline::for_prediction(), sources))
 }
 
 fn with_sources(pipeline: Pipeline, sources: &[SourceKind]) -> Pipeline {
-    sources.iter().fold(pipeline, |pipeline, kind| match kind {
+    let hydrated = pipeline.hydrator(hydrators::Taste).hydrator(hydrators::UserVector);
+    sources.iter().fold(hydrated, |pipeline, kind| match kind {
         SourceKind::Neighbours => pipeline.source(sources::Neighbours),
         SourceKind::Trending => pipeline.source(sources::Trending),
         SourceKind::Unfinished => pipeline.source(sources::Unfinished),
         SourceKind::Content => pipeline.source(sources::Content),
         SourceKind::Creators => pipeline.source(sources::Creators),
         SourceKind::Fresh => pipeline.source(sources::Fresh),
+        SourceKind::Nearest => pipeline.source(sources::Nearest),
+        SourceKind::CoWatched => pipeline.source(sources::CoWatched),
     })
 }

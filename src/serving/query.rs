@@ -4,13 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Listing, Standing};
+use crate::embedding::ItemTables;
 use crate::event::{Degradation, Reason, Request, Source};
 use crate::feature::UserState;
 use crate::global::{GlobalTables, POSITIVE_FRACTION};
 use crate::ids::stable_hash;
+use crate::model::BasisVersion;
 use crate::time::EventTime;
 
-use super::blend::Blend;
+use super::blend::Blends;
 
 /// What a request is answered from.
 pub struct World<'a> {
@@ -20,8 +22,10 @@ pub struct World<'a> {
     pub global: &'a GlobalTables,
     /// What the platform says about items.
     pub catalog: &'a Catalog,
+    /// Vectors and statistics of all items.
+    pub items: &'a ItemTables,
     /// What the word of each source counts.
-    pub blend: &'a Blend,
+    pub blends: &'a Blends,
 }
 
 /// A request on its way through the pipeline.
@@ -43,6 +47,8 @@ pub struct Query<'a> {
     pub known: HashSet<u64>,
     /// What the history says of what the user likes. Filled by a hydrator.
     pub taste: Taste<'a>,
+    /// The user's vector; none where nothing in the history has one. Filled by a hydrator.
+    pub user_vector: Option<UserVector>,
     /// What could not contribute.
     pub degraded: Vec<Degradation>,
     /// Items that a source puts forward beyond those known to be needed.
@@ -73,7 +79,27 @@ pub struct HistoryItem<'a> {
     pub session: u64,
 }
 
+/// A user's vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserVector {
+    /// The basis over which it was folded in.
+    pub basis: BasisVersion,
+    /// Its components.
+    pub vector: Vec<f32>,
+}
+
 impl HistoryItem<'_> {
+    /// XXH3-64 of the item.
+    pub fn hash(&self) -> u64 {
+        stable_hash(self.item.as_bytes())
+    }
+
+    /// Whether vectors learn from it: a click, a watch of at least half, or of an item whose
+    /// length is not known, as `feature::Positives` has it.
+    pub fn is_positive(&self) -> bool {
+        self.source == Source::Click || self.duration_s == 0 || self.fraction >= 0.5
+    }
+
     /// Whether it was clicked, or watched for long enough that it says something.
     pub fn is_liked(&self) -> bool {
         self.source == Source::Click || self.duration_s == 0 || self.fraction >= POSITIVE_FRACTION
@@ -123,6 +149,7 @@ impl<'a> Query<'a> {
             history: Vec::new(),
             known: HashSet::new(),
             taste: Taste::default(),
+            user_vector: None,
             degraded: Vec::new(),
             spare: SPARE,
         }
@@ -161,17 +188,23 @@ pub enum SourceKind {
     Creators,
     /// What was published lately.
     Fresh,
+    /// Items whose vectors fit the user's.
+    Nearest,
+    /// What goes together with what the user liked last.
+    CoWatched,
 }
 
 impl SourceKind {
     /// All of them, in the order in which they are asked.
-    pub const ALL: [SourceKind; 6] = [
+    pub const ALL: [SourceKind; 8] = [
         SourceKind::Neighbours,
         SourceKind::Trending,
         SourceKind::Unfinished,
         SourceKind::Content,
         SourceKind::Creators,
         SourceKind::Fresh,
+        SourceKind::Nearest,
+        SourceKind::CoWatched,
     ];
 
     /// As replies and metrics name it.
@@ -183,6 +216,8 @@ impl SourceKind {
             SourceKind::Content => "content",
             SourceKind::Creators => "creators",
             SourceKind::Fresh => "fresh",
+            SourceKind::Nearest => "nearest",
+            SourceKind::CoWatched => "co_watched",
         }
     }
 }
@@ -218,6 +253,10 @@ pub struct Contribution {
 pub enum Why {
     /// The user liked this item.
     BecauseYouWatched(Arc<str>),
+    /// Its vector is close to that of this item, which the user liked.
+    CloseTo(Arc<str>),
+    /// Its vector fits the user's.
+    Fitting,
     /// Many watch it, on the surface of the request or over all.
     Trending {
         /// Whether on the surface of the request.
@@ -252,6 +291,11 @@ impl Why {
                 let text = format!("Because you watched {cause}");
                 ("because_you_watched", Some(cause.to_string()), text)
             }
+            Why::CloseTo(cause) => {
+                let text = format!("People who like {cause} like it");
+                ("people_like_you", Some(cause.to_string()), text)
+            }
+            Why::Fitting => ("people_like_you", None, "People like you like it".to_owned()),
             Why::Trending { here: true } => ("trending", None, format!("Trending on {surface}")),
             Why::Trending { here: false } => ("trending", None, "Trending".to_owned()),
             Why::Unfinished(percent) => {

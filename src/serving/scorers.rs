@@ -14,8 +14,9 @@ impl Scorer for Mixture {
     }
 
     fn score(&self, query: &Query<'_>, candidates: &mut [Candidate]) {
+        let blend = query.world.blends.of(query.request);
         let totals = Totals::of(candidates);
-        let share = |c: &Contribution| query.world.blend.share(c.source, c.score, &totals);
+        let share = |c: &Contribution| blend.share(c.source, c.score, &totals);
         for candidate in candidates {
             candidate.contributions.sort_by(|a, b| share(b).total_cmp(&share(a)));
             candidate.score = candidate.contributions.iter().map(share).sum();

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::embedding::{ItemTables, TablesConfig};
 use crate::event::{Interaction, RecommendedItem, Request, Source};
 use crate::feature::{FoldEvent, FoldRules, UserState};
 use crate::global::{GlobalTables, HalfLives, NeighboursConfig, Scratch};
@@ -105,7 +106,13 @@ fn operand(events: &[Own]) -> Vec<u8> {
 fn answer(request: &Request, user: &UserState<'_>, global: &GlobalTables) -> Outcome {
     untrained().run(Query::new(
         request,
-        World { user, global, catalog: &Catalog::default(), blend: &Blend::default() },
+        World {
+            user,
+            global,
+            catalog: &Catalog::default(),
+            items: &ItemTables::new(TablesConfig::default()),
+            blends: &Blends::default(),
+        },
     ))
 }
 

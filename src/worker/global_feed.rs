@@ -14,7 +14,7 @@ use crate::event::{Interaction, Interactions};
 use crate::global::GlobalTables;
 use crate::kafka::{KafkaError, Position, Reader, TopicPartition};
 use crate::runtime::{self, Urgency};
-use crate::serving::{self, Blend, BlendLearner, SourceKind};
+use crate::serving::{self, BlendLearner, Blends, SourceKind};
 use crate::telemetry::names;
 
 /// How often trending is ranked anew. Shorter: fresher lists, more CPU.
@@ -35,18 +35,18 @@ impl FeedState {
     }
 }
 
-/// The blend as requests use it.
+/// The blends as requests use them.
 #[derive(Default)]
-pub struct SharedBlend(RwLock<Arc<Blend>>);
+pub struct SharedBlends(RwLock<Arc<Blends>>);
 
-impl SharedBlend {
-    /// The newest.
-    pub fn get(&self) -> Arc<Blend> {
+impl SharedBlends {
+    /// The newest ones.
+    pub fn get(&self) -> Arc<Blends> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, blend: &Blend) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(blend.clone());
+    fn set(&self, blends: &Blends) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(blends.clone());
     }
 }
 
@@ -117,7 +117,7 @@ impl Feed {
             if refreshed.elapsed() >= REFRESH {
                 refreshed = Instant::now();
                 self.tables().refresh();
-                self.context.blend.set(self.learner.blend());
+                self.context.blends.set(self.learner.blends());
             }
             if measured.elapsed() >= MEASURE {
                 measured = Instant::now();
@@ -147,7 +147,9 @@ impl Feed {
 
     fn predict(&mut self, one: &Interaction<'_>) {
         let tables = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
-        for said in self.learner.observe(one, &tables, &self.context.catalog.read()) {
+        for said in
+            self.learner.observe(one, &tables, &self.context.catalog.read(), &self.context.items)
+        {
             let outcome = if said.hit { "hit" } else { "miss" };
             let labels = [("source", said.source.name()), ("outcome", outcome)];
             counter!(names::PREDICTIONS, &labels).increment(1);
@@ -157,7 +159,7 @@ impl Feed {
     fn note_warmed(&self) {
         if self.ends.is_empty() && !self.state.is_warmed() {
             self.tables().refresh();
-            self.context.blend.set(self.learner.blend());
+            self.context.blends.set(self.learner.blends());
             self.measure();
             self.state.warmed.store(true, Ordering::Release);
             // Requests waited for this; from now on they are what must not wait.
@@ -172,7 +174,7 @@ impl Feed {
         gauge!(names::GLOBAL_SESSIONS).set(tables.neighbours().sessions() as f64);
         gauge!(names::GLOBAL_BYTES).set(tables.bytes() as f64);
         for kind in SourceKind::ALL {
-            let weight = self.learner.blend().weight(kind);
+            let weight = self.learner.blends().unseen.weight(kind);
             gauge!(names::BLEND_WEIGHT, "source" => kind.name()).set(weight);
         }
     }

@@ -9,8 +9,8 @@ mod catalog_feed;
 mod commit;
 mod dead_letter;
 mod global_feed;
-mod hot;
 mod histories;
+mod hot;
 mod ingest;
 mod replies;
 mod requests;
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::embedding::ItemTables;
 use crate::global::GlobalTables;
 use crate::kafka::{Admin, KafkaError, TopicMetadata};
 use crate::runtime::{self, Stop, Urgency};
@@ -79,7 +80,8 @@ struct Context {
     shards: Arc<Shards>,
     global: Arc<RwLock<GlobalTables>>,
     catalog: Arc<catalog_feed::SharedCatalog>,
-    blend: Arc<global_feed::SharedBlend>,
+    items: Arc<ItemTables>,
+    blends: Arc<global_feed::SharedBlends>,
     hot: Option<Arc<HotTier>>,
     stop: Stop,
 }
@@ -114,6 +116,7 @@ impl Worker {
         let (hot, start_hot) = HotTier::start(&config.hot).unzip();
         let hot = hot.map(Arc::new);
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
+        let items = Arc::new(ItemTables::new(config.items.tables()));
         let context = Context {
             shards: Arc::new(Shards::default()),
             config: Arc::new(config),
@@ -122,7 +125,8 @@ impl Worker {
             interaction_partitions,
             global: Arc::clone(&global),
             catalog: Arc::clone(&catalog),
-            blend: Arc::default(),
+            items,
+            blends: Arc::default(),
             hot: hot.clone(),
             stop: Stop::default(),
         };

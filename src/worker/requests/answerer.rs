@@ -159,8 +159,9 @@ impl Answerer {
     fn list(&self, job: &Job, user: &UserState<'_>, missing: Vec<String>, after: After) -> Reply {
         let global = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
         let catalog = self.context.catalog.read();
-        let blend = self.context.blend.get();
-        let world = World { user, global: &global, catalog: &catalog, blend: &blend };
+        let blends = self.context.blends.get();
+        let items = &self.context.items;
+        let world = World { user, global: &global, catalog: &catalog, items, blends: &blends };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
         if after == After::Missed {
