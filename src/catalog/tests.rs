@@ -218,7 +218,7 @@ fn an_item_that_comes_back_is_listed_again() {
 }
 
 #[test]
-fn a_million_items_take_about_a_hundred_bytes_each() {
+fn a_million_items_take_less_than_two_hundred_bytes_each() {
     let mut catalog = Catalog::default();
     for n in 0..1_000_000u32 {
         catalog.upsert(&CatalogItem {
@@ -230,5 +230,5 @@ fn a_million_items_take_about_a_hundred_bytes_each() {
         });
     }
     let each = catalog.bytes() as f64 / 1e6;
-    assert!(each < 120.0, "{each} bytes an item");
+    assert!(each < 200.0, "{each} bytes an item");
 }

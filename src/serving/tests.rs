@@ -147,7 +147,7 @@ fn unfinished(events: &[Own]) -> Vec<String> {
 
 /// What the untrained pipeline should score every item with that may be in the list.
 fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<String, f64> {
-    let mut by_source: Vec<(f64, BTreeMap<String, f32>)> = Vec::new();
+    let mut by_source: Vec<(&[f64], BTreeMap<String, f32>)> = Vec::new();
     let items = global.items();
 
     let mut session = Vec::new();
@@ -170,10 +170,12 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
     // To somebody who wants nothing seen, an item is not recommended because of itself.
     let wanted = found.iter().filter(|n| request.include_seen || !session.contains(&n.item));
     let neighbours = wanted.map(|n| (items.name(n.item).to_string(), n.score));
-    by_source.push((1.0, neighbours.collect()));
+    // Seven sources are learned, each heard in three powers of its scores; one voice is chance.
+    let equal = [1.0 / 22.0; 3];
+    by_source.push((&equal, neighbours.collect()));
 
     let continued = unfinished(events).into_iter().enumerate();
-    by_source.push((0.5, continued.map(|(n, i)| (i, 1.0 / (1.0 + n as f32))).collect()));
+    by_source.push((&[0.05], continued.map(|(n, i)| (i, 1.0 / (1.0 + n as f32))).collect()));
 
     let mut trending: BTreeMap<String, f32> = BTreeMap::new();
     let mut least = 1.0 / 0.9;
@@ -190,7 +192,7 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
             });
         }
     }
-    by_source.push((0.05, trending));
+    by_source.push((&equal, trending));
 
     let (seen, continued) = (seen(events), unfinished(events));
     let allowed = |item: &String| {
@@ -200,11 +202,17 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
         !excluded && (request.include_seen || !known)
     };
     let mut sum: BTreeMap<String, f64> = BTreeMap::new();
-    for (weight, mut proposed) in by_source {
+    for (weights, mut proposed) in by_source {
         proposed.retain(|item, _| allowed(item));
-        let best = proposed.values().copied().fold(f32::MIN_POSITIVE, f32::max);
-        for (item, score) in proposed {
-            *sum.entry(item).or_default() += weight * f64::from(score / best);
+        for (weight, power) in weights.iter().zip([1.0, 0.5, 0.25]) {
+            let mut powers: Vec<f64> =
+                proposed.values().map(|score| f64::from(*score).powf(power)).collect();
+            powers.sort_by(|a, b| b.total_cmp(a));
+            let total: f64 = powers.iter().take(20).sum();
+            for (item, score) in &proposed {
+                *sum.entry(item.clone()).or_default() +=
+                    weight * f64::from(*score).powf(power) / total;
+            }
         }
     }
     sum

@@ -145,6 +145,7 @@ fn a_list_is_full_though_most_of_what_is_trending_may_not_be_in_it() {
             user: &UserState::default(),
             global: &global,
             catalog,
+            items: &ItemTables::new(TablesConfig::default()),
             blends: &Blends::default(),
         };
         untrained().run(Query::new(request, world))
