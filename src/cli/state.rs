@@ -150,7 +150,7 @@ fn stats(stores: &[Opened], as_json: bool) -> Result<(), Failure> {
         }
         rows.push(vec![
             opened.partition.to_string(),
-            stats.estimated_users.to_string(),
+            stats.estimated_keys.to_string(),
             output::bytes(stats.file_bytes),
             output::bytes(stats.memtable_bytes),
             progress.watch.next_offset.to_string(),

@@ -154,6 +154,21 @@ impl TopicsConfig {
         self.named("item-catalog")
     }
 
+    /// Live vectors of items.
+    pub fn item_embeddings(&self) -> String {
+        self.named("item-embeddings")
+    }
+
+    /// What is counted of items.
+    pub fn item_features(&self) -> String {
+        self.named("item-features")
+    }
+
+    /// Bases of item vectors.
+    pub fn models(&self) -> String {
+        self.named("models")
+    }
+
     /// What was refused.
     pub fn dead_letters(&self) -> String {
         self.named("dead-letters")

@@ -58,7 +58,9 @@ impl History<'_> {
     /// A history of these items, the newest first; the oldest are left out beyond [`Self::MAX`].
     pub fn of(newest_first: impl IntoIterator<Item = u64>) -> Self {
         let hashes = newest_first.into_iter().take(Self::MAX);
-        Self(Bytes::from(hashes.flat_map(u64::to_le_bytes).collect::<Vec<u8>>()))
+        let mut bytes = Vec::with_capacity(8 * hashes.size_hint().1.unwrap_or(Self::MAX));
+        hashes.for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
+        Self(Bytes::from(bytes))
     }
 
     /// The items, the newest first. A foreign record may hold more than [`Self::MAX`]: the oldest

@@ -10,6 +10,7 @@ mod codec;
 mod datum;
 mod interaction;
 mod item_records;
+mod model_manifest;
 mod request;
 pub mod schema;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use catalog_item::{CatalogItem, CatalogRecord, item_of_key};
 pub use codec::{Encoding, MAX_RECORD_BYTES};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
+pub use model_manifest::{FIRST_BASIS, ModelManifest};
 pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
     RequestError, decode_reply, decode_request, encode_reply, encode_request,

@@ -35,6 +35,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("catalog-item", 1),
     schema!("item-embedding", 1),
     schema!("item-features", 1),
+    schema!("model-manifest", 1),
 ];
 
 /// A schema ready to decode with, and how it is told apart on the wire.
@@ -115,4 +116,6 @@ subjects! {
     ITEM_EMBEDDING = "item-embedding";
     /// What is counted of an item.
     ITEM_FEATURES = "item-features";
+    /// A basis of item vectors.
+    MODEL_MANIFEST = "model-manifest";
 }

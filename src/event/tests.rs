@@ -179,6 +179,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = Interactions::decode(bytes);
     let _ = EmbeddingRecord::decode(bytes);
     let _ = FeaturesRecord::decode(bytes);
+    let _ = ModelManifest::decode(bytes);
     let _ = CatalogItem::decode(Some(b"item"), bytes);
 }
 
@@ -587,6 +588,21 @@ fn what_version_1_wrote_of_items_is_still_read() {
     let embedding = EmbeddingRecord { vectors: vec![vector] };
     let bytes = crate::fixtures::bytes("item-embedding.v1.avro", || embedding.encode().unwrap());
     assert_eq!(EmbeddingRecord::decode(&bytes), Ok(embedding));
+
+    let manifest = ModelManifest {
+        version: -3,
+        trained_by: FIRST_BASIS.into(),
+        chunks: 2,
+        bytes: 600_000,
+        sha256: "ab".repeat(32),
+        offsets: vec![5, 0],
+        watermark: 1_650_000_000_123,
+        users: 60,
+        items: 30,
+        interactions: 1_200,
+    };
+    let bytes = crate::fixtures::bytes("model-manifest.v1.avro", || manifest.encode().unwrap());
+    assert_eq!(ModelManifest::decode(&bytes), Ok(manifest));
 
     let day = DecayedCounts { half_life_ms: DAY_MS, watches: 3.5, long_views: 1.25, clicks: 0.5 };
     let features = FeaturesRecord {

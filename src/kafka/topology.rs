@@ -77,6 +77,9 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("recommendation-replies.yaml", include_str!("../../topics/recommendation-replies.yaml")),
     ("interactions.yaml", include_str!("../../topics/interactions.yaml")),
     ("item-catalog.yaml", include_str!("../../topics/item-catalog.yaml")),
+    ("item-embeddings.yaml", include_str!("../../topics/item-embeddings.yaml")),
+    ("item-features.yaml", include_str!("../../topics/item-features.yaml")),
+    ("models.yaml", include_str!("../../topics/models.yaml")),
     ("dead-letters.yaml", include_str!("../../topics/dead-letters.yaml")),
 ];
 

@@ -1,4 +1,4 @@
-//! RocksDB stores, one per shard, with their offsets in the same batch.
+//! RocksDB stores, one per user shard and one per item shard, with their offsets in the same batch.
 //!
 //! Enters: fold events with their log positions. Leaves: user states, digests. A shard's events
 //! are first folded into a bounded map in memory ([`Pending`]), which reads look at, and are
@@ -7,6 +7,7 @@
 
 mod bulk;
 pub mod hot;
+mod items;
 mod pending;
 mod progress;
 mod shard;
@@ -15,6 +16,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use items::{ItemDigest, ItemStore};
 pub use pending::{Pending, PendingEvent};
 pub use progress::{Anchor, Progress, SourceProgress};
 pub use shard::{Folding, Frozen, Shard, UserBytes};

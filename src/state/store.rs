@@ -103,8 +103,8 @@ impl StoreError {
 /// Memory that all stores of a process share.
 #[derive(Clone)]
 pub struct StoreResources {
-    cache: Cache,
-    write_buffers: WriteBufferManager,
+    pub(super) cache: Cache,
+    pub(super) write_buffers: WriteBufferManager,
 }
 
 impl StoreResources {
@@ -420,7 +420,7 @@ impl ShardStore {
             self.db.property_int_value_cf(cf, name).map_err(|e| self.rocks(e))
         };
         Ok(Stats {
-            estimated_users: number(self.users(), "rocksdb.estimate-num-keys")?.unwrap_or(0),
+            estimated_keys: number(self.users(), "rocksdb.estimate-num-keys")?.unwrap_or(0),
             file_bytes: number(self.users(), "rocksdb.total-sst-files-size")?.unwrap_or(0),
             memtable_bytes: number(self.users(), "rocksdb.cur-size-all-mem-tables")?.unwrap_or(0),
         })
@@ -494,8 +494,8 @@ pub struct Digest {
 /// What `state stats` prints for one shard.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Stats {
-    /// RocksDB's estimate of the number of users.
-    pub estimated_users: u64,
+    /// RocksDB's estimate of the number of users, or of items.
+    pub estimated_keys: u64,
     /// Bytes in SST files.
     pub file_bytes: u64,
     /// Bytes not yet flushed.

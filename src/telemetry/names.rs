@@ -68,6 +68,24 @@ metrics_table! {
         "Time that an answer waited for the hot tier, or a batch of writes took, by side.";
     describe_counter HISTORIES = "driftline_interaction_histories_total", Count,
         "Histories that positive interactions carry, by how they were known: held, read or partial.";
+    describe_counter ITEM_INTERACTIONS = "driftline_item_interactions_total", Count,
+        "Interactions folded into item states, by outcome: new or replayed.";
+    describe_gauge ITEM_SHARDS = "driftline_item_shards", Count,
+        "Item shards that this worker owns.";
+    describe_gauge ITEM_SHARD_LAG = "driftline_item_shard_lag_records", Count,
+        "Records of interactions not yet folded of those there at assignment, over all item shards.";
+    describe_counter ITEM_RECORDS = "driftline_item_records_published_total", Count,
+        "Records of items published, by kind: embedding, features or tombstone.";
+    describe_counter ITEM_RECORDS_READ = "driftline_item_records_read_total", Count,
+        "Records of items read into the item tables, by outcome: applied, removed or refused.";
+    describe_gauge ITEM_TABLE_ITEMS = "driftline_item_table_items", Count,
+        "Items in the item tables.";
+    describe_gauge ITEM_TABLE_BYTES = "driftline_item_table_bytes", Bytes,
+        "Memory of the item tables, indexes included.";
+    describe_gauge LIVE_BASES = "driftline_live_bases", Count,
+        "Bases over which item vectors are live.";
+    describe_counter FIRST_BASES = "driftline_first_bases_total", Count,
+        "First bases that this worker has trained and published.";
     describe_counter CATALOG_RECORDS = "driftline_catalog_records_total", Count,
         "Records of the catalog read, by outcome: listed, delisted or refused.";
     describe_gauge CATALOG_ITEMS = "driftline_catalog_items", Count,

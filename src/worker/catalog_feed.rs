@@ -98,7 +98,7 @@ impl Feed {
         self.note_loaded();
         while !self.context.stop.is_requested() {
             if let Some(record) = self.topic.poll(POLL) {
-                let outcome = apply(&self.context.catalog, &record).unwrap_or_else(|rejection| {
+                let outcome = apply(&self.context, &record).unwrap_or_else(|rejection| {
                     // What was known of the item stays. The record stays in the topic too, for
                     // its writer to find: workers would each send a dead letter at every start.
                     let (partition, offset) = (record.partition(), record.offset());
@@ -152,12 +152,14 @@ impl Feed {
 }
 
 /// Applies a record; returns its outcome for the count.
-fn apply(catalog: &SharedCatalog, record: &Record<'_>) -> Result<&'static str, Rejection> {
+fn apply(context: &Context, record: &Record<'_>) -> Result<&'static str, Rejection> {
     if record.is_tombstone() {
-        catalog.write().delist(item_of_key(record.key())?.as_str());
+        let item = item_of_key(record.key())?;
+        context.catalog.write().delist(item.as_str());
+        context.items.delist(&item);
         return Ok("delisted");
     }
     let item = CatalogItem::decode(record.key(), record.value())?;
-    catalog.write().upsert(&item);
+    context.catalog.write().upsert(&item);
     Ok("listed")
 }

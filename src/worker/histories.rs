@@ -4,8 +4,7 @@
 //! ten events cost to fold. So what was read is kept, within a budget, and goes on from the events
 //! that are committed.
 
-use std::collections::HashMap;
-
+use hashbrown::HashTable;
 use metrics::{Counter, counter};
 
 use crate::event::History;
@@ -22,8 +21,8 @@ const READS_PER_COMMIT: usize = 2_000;
 /// Of one shard; gone with the shard, since another worker folds on.
 pub struct Histories {
     /// By hash of the user. Looked up in `young` first; what is found in `old` becomes young.
-    young: HashMap<u64, Liked>,
-    old: HashMap<u64, Liked>,
+    young: HashTable<Liked>,
+    old: HashTable<Liked>,
     young_bytes: usize,
     /// Bytes of a generation; there are two.
     limit: usize,
@@ -31,8 +30,9 @@ pub struct Histories {
     served: [Counter; 3],
 }
 
-#[derive(Default)]
 struct Liked {
+    /// Hash of the user, which is all that is hashed.
+    user: u64,
     positives: Positives,
     /// Whether the state's own are among them.
     is_whole: bool,
@@ -43,8 +43,8 @@ impl Histories {
     pub fn new(bytes: usize) -> Self {
         let outcomes = ["held", "read", "partial"];
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashTable::new(),
+            old: HashTable::new(),
             young_bytes: 0,
             limit: bytes / 2,
             reads_left: 0,
@@ -69,28 +69,33 @@ impl Histories {
         at: EventTime,
         read: impl FnOnce() -> Result<Positives, StoreError>,
     ) -> Result<History<'static>, StoreError> {
-        let mut outcome = 0;
-        let mut known = match self.young.remove(&user) {
-            Some(known) => {
-                self.young_bytes -= known.bytes();
-                known
+        let known = match self.young.find_mut(user, |known| known.user == user) {
+            Some(known) => known,
+            None => {
+                let known = self.old.find_entry(user, |known| known.user == user);
+                let known = match known {
+                    Ok(held) => held.remove().0,
+                    Err(_) => Liked { user, positives: Positives::default(), is_whole: false },
+                };
+                self.young_bytes += known.bytes();
+                self.young.insert_unique(user, known, |known| known.user).into_mut()
             }
-            None => self.old.remove(&user).unwrap_or_default(),
         };
+        let before = known.bytes();
+        let mut outcome = 0;
         if !known.is_whole {
             outcome = 2;
             if self.reads_left > 0 {
                 outcome = 1;
                 self.reads_left -= 1;
-                let committed = read()?;
-                known = Liked { positives: committed.and(&known.positives), is_whole: true };
+                known.positives = read()?.and(&known.positives);
+                known.is_whole = true;
             }
         }
         self.served[outcome].increment(1);
         let history = known.positives.before(at);
         known.positives.learn(item, at);
-        self.young_bytes += known.bytes();
-        self.young.insert(user, known);
+        self.young_bytes = self.young_bytes + known.bytes() - before;
         if self.young_bytes > self.limit {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
@@ -164,8 +169,7 @@ mod tests {
                 Ok(Positives::default())
             };
             histories.like(user, n, minute(n), count).unwrap();
-            let held: usize =
-                histories.young.values().chain(histories.old.values()).map(Liked::bytes).sum();
+            let held: usize = histories.young.iter().chain(&histories.old).map(Liked::bytes).sum();
             assert!(held <= (64 << 10) + 1_000, "{held} bytes");
         }
         assert_eq!(read, 1);

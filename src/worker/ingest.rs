@@ -12,6 +12,7 @@ use super::commit::{CommitError, CommitThread, Committer};
 use super::dead_letter;
 use super::requests::Control;
 use super::shards::OwnedShard;
+use super::stores;
 use crate::event::{Rejection, Source, UserEvent, ValidityRules};
 use crate::feature::FoldEvent;
 use crate::ids::stable_hash;
@@ -156,20 +157,7 @@ impl Ingest {
         reason: &'static str,
         why: &str,
     ) -> Result<(), HandlerError> {
-        let path = self.store_path(partition);
-        let aside = path.with_extension("set-aside");
-        if aside.exists() {
-            std::fs::remove_dir_all(&aside)?;
-        }
-        if path.exists() {
-            std::fs::rename(&path, &aside)?;
-        }
-        counter!(names::STORES_REBUILT, "reason" => reason).increment(1);
-        tracing::warn!(
-            partition, why, kept = %aside.display(),
-            "the store was set aside; the shard is rebuilt from the log"
-        );
-        Ok(())
+        stores::set_aside(&self.store_path(partition), reason, why)
     }
 
     /// Opens shard `partition` and finds where to go on with each of `sources`, wiping it where
@@ -427,7 +415,7 @@ impl RecordHandler for Ingest {
     fn record(&mut self, record: &Record<'_>) -> Result<(), HandlerError> {
         let Some(source) = self.source_of(record.topic()) else { return Ok(()) };
         let Some(ours) = self.owned.get(&record.partition()) else { return Ok(()) };
-        let anchor = Anchor { offset: record.offset(), hash: hash_of(record) };
+        let anchor = Anchor { offset: record.offset(), hash: stores::hash_of(record) };
         if record.offset() < ours.shard.shard.position(source) {
             return self.recognise(source, record, anchor);
         }
@@ -471,13 +459,6 @@ impl RecordHandler for Ingest {
         gauge!(names::SHARD_LAG).set(lag as f64);
         Ok(positions)
     }
-}
-
-fn hash_of(record: &Record<'_>) -> u64 {
-    // Not a whole-record hash: enough to tell a topic from the one made in its place.
-    stable_hash(record.value())
-        ^ stable_hash(record.key().unwrap_or_default()).rotate_left(1)
-        ^ (record.timestamp_ms() as u64).rotate_left(32)
 }
 
 fn too_late(event: &UserEvent<'_>, watermark: EventTime) -> Rejection {

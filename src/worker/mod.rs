@@ -1,9 +1,9 @@
 //! The worker role: wires Kafka, the fold, the stores and serving together.
 //!
-//! Four kinds of threads: ingest (consumes and folds events, member of the group), requests
-//! (reads the requests of owned shards, a pool answers them), the global feed (reads
-//! `interactions` into the global tables) and the catalog feed (reads `item-catalog` into the
-//! catalog). They meet in [`Shards`] and in the tables.
+//! Kinds of threads: ingest (consumes and folds events, member of the group), requests (reads the
+//! requests of owned shards, a pool answers them), items (folds `interactions` into item states,
+//! member of a group of its own) with the first basis, and the feeds of the global tables, of the
+//! catalog and of the item tables. They meet in [`Shards`] and in the tables.
 
 mod catalog_feed;
 mod commit;
@@ -12,9 +12,11 @@ mod global_feed;
 mod histories;
 mod hot;
 mod ingest;
+mod items;
 mod replies;
 mod requests;
 mod shards;
+mod stores;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -64,6 +66,7 @@ pub struct Worker {
     feed: Arc<global_feed::FeedState>,
     catalog: Arc<catalog_feed::SharedCatalog>,
     hot: Option<Arc<HotTier>>,
+    items: Arc<items::SharedItems>,
     threads: Vec<JoinHandle<()>>,
     /// They end when the others no longer need them.
     hot_threads: Vec<JoinHandle<()>>,
@@ -80,7 +83,7 @@ struct Context {
     shards: Arc<Shards>,
     global: Arc<RwLock<GlobalTables>>,
     catalog: Arc<catalog_feed::SharedCatalog>,
-    items: Arc<ItemTables>,
+    items: Arc<items::SharedItems>,
     blends: Arc<global_feed::SharedBlends>,
     hot: Option<Arc<HotTier>>,
     stop: Stop,
@@ -115,8 +118,8 @@ impl Worker {
         let catalog = Arc::new(catalog_feed::SharedCatalog::new(config.catalog.required));
         let (hot, start_hot) = HotTier::start(&config.hot).unzip();
         let hot = hot.map(Arc::new);
+        let items = Arc::new(items::SharedItems::new(config.items.tables()));
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
-        let items = Arc::new(ItemTables::new(config.items.tables()));
         let context = Context {
             shards: Arc::new(Shards::default()),
             config: Arc::new(config),
@@ -125,7 +128,7 @@ impl Worker {
             interaction_partitions,
             global: Arc::clone(&global),
             catalog: Arc::clone(&catalog),
-            items,
+            items: Arc::clone(&items),
             blends: Arc::default(),
             hot: hot.clone(),
             stop: Stop::default(),
@@ -137,6 +140,7 @@ impl Worker {
             feed: Arc::default(),
             catalog,
             hot,
+            items,
             threads: Vec::new(),
             hot_threads: Vec::new(),
             shutdown_limit,
@@ -158,6 +162,7 @@ impl Worker {
         let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
         self.threads.push(global_feed::start(context.clone(), Arc::clone(&self.feed))?);
         self.threads.push(catalog_feed::start(context.clone())?);
+        self.threads.extend(items::start(context)?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;
         self.threads.extend(threads);
         for number in 0..context.config.worker.ingest_threads {
@@ -169,17 +174,17 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether it can take traffic: global tables warmed, catalog read to its end, shards restored to where the log ended
-    /// when they were assigned.
+    /// Whether it can take traffic: global tables warmed, catalog and item tables read to their
+    /// ends, shards restored to where the log ended when they were assigned.
     pub fn health(&self) -> HealthReport {
-        health(&self.shards, &self.feed, &self.catalog)
+        health(&self.shards, &self.feed, &self.catalog, &self.items)
     }
 
     /// The same, to be asked by whoever outlives this borrow.
     pub fn health_source(&self) -> crate::telemetry::HealthSource {
         let (shards, feed) = (Arc::clone(&self.shards), Arc::clone(&self.feed));
-        let catalog = Arc::clone(&self.catalog);
-        Arc::new(move || health(&shards, &feed, &catalog))
+        let (catalog, items) = (Arc::clone(&self.catalog), Arc::clone(&self.items));
+        Arc::new(move || health(&shards, &feed, &catalog, &items))
     }
 
     /// The shards that this worker owns.
@@ -197,10 +202,19 @@ impl Worker {
         self.catalog.table()
     }
 
+    /// What is known of all items: vectors, statistics, names.
+    pub fn items(&self) -> &ItemTables {
+        self.items.tables()
+    }
+
     /// Whether a thread has ended though nobody asked.
     pub fn has_failed(&self) -> bool {
+        // The first basis is done where it is not wanted.
+        let ended = |thread: &JoinHandle<()>| {
+            thread.is_finished() && thread.thread().name() != Some(items::FIRST_BASIS_THREAD)
+        };
         let mut threads = self.threads.iter().chain(&self.hot_threads);
-        !self.stop.is_requested() && threads.any(JoinHandle::is_finished)
+        !self.stop.is_requested() && threads.any(ended)
     }
 
     fn end_hot_tier(&self) {
@@ -250,12 +264,15 @@ fn health(
     shards: &Shards,
     feed: &global_feed::FeedState,
     catalog: &catalog_feed::SharedCatalog,
+    items: &items::SharedItems,
 ) -> HealthReport {
     let mut details = Vec::new();
     let warmed = feed.is_warmed();
     details.push(format!("global tables: {}", if warmed { "warmed" } else { "warming" }));
     let listed = catalog.is_loaded();
     details.push(format!("catalog: {}", if listed { "read" } else { "being read" }));
+    let items = items.is_loaded();
+    details.push(format!("items: {}", if items { "read" } else { "being read" }));
     let (owned, restoring) = shards.counts();
     let joined = shards.has_joined();
     if joined {
@@ -263,7 +280,7 @@ fn health(
     } else {
         details.push("shards: waiting for an assignment".into());
     }
-    HealthReport { ready: warmed && listed && joined && restoring == 0, details }
+    HealthReport { ready: warmed && listed && items && joined && restoring == 0, details }
 }
 
 fn make_folder(path: &PathBuf) -> Result<(), WorkerError> {
@@ -298,5 +315,17 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
     }
     count(&topics.dead_letters())?;
     count(&topics.item_catalog())?;
-    Ok((counts[0], count(&topics.interactions())?))
+    count(&topics.models())?;
+    let interactions = count(&topics.interactions())?;
+    for name in [topics.item_embeddings(), topics.item_features()] {
+        let found = count(&name)?;
+        if found != interactions {
+            return Err(WorkerError::Topics(format!(
+                "{name} has {found} partitions and {} has {interactions}: an item shard writes the \
+                 partition it reads. Make {name} anew with {interactions}; item shards fill it",
+                topics.interactions()
+            )));
+        }
+    }
+    Ok((counts[0], interactions))
 }

@@ -69,6 +69,7 @@ fn serde_default(record: &str) -> Value {
         "ItemFeatures" => of::<FeaturesRecord>(),
         "DecayedCounts" => of::<DecayedCounts>(),
         "CoWatched" => of::<CoWatched>(),
+        "ModelManifest" => of::<ModelManifest>(),
         other => panic!("{other} has no wire type in this test"),
     }
 }
@@ -210,6 +211,7 @@ fn read_by_us(subject: &Subject, bytes: &[u8]) -> Value {
         "catalog-item" => of::<CatalogRecord>(subject, bytes),
         "item-embedding" => of::<EmbeddingRecord<'_>>(subject, bytes),
         "item-features" => of::<FeaturesRecord>(subject, bytes),
+        "model-manifest" => of::<ModelManifest>(subject, bytes),
         other => panic!("{other} has no wire type in this test"),
     }
 }

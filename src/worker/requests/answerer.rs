@@ -160,7 +160,7 @@ impl Answerer {
         let global = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
         let catalog = self.context.catalog.read();
         let blends = self.context.blends.get();
-        let items = &self.context.items;
+        let items = self.context.items.tables();
         let world = World { user, global: &global, catalog: &catalog, items, blends: &blends };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));

@@ -1,0 +1,53 @@
+//! What the topic `models` says of a basis.
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, Encoding};
+use super::{Rejection, schema};
+
+/// What trains bases in the workers, until a trainer publishes better ones.
+pub const FIRST_BASIS: &str = "first-basis";
+
+/// A basis, as the topic announces it once its bytes are there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelManifest {
+    /// XXH3-64 of the basis' bytes, as a signed long.
+    pub version: i64,
+    /// What trained it.
+    pub trained_by: String,
+    /// Records that hold its bytes.
+    pub chunks: i32,
+    /// How many bytes they are.
+    pub bytes: i64,
+    /// SHA-256 of all bytes, hexadecimal.
+    pub sha256: String,
+    /// By partition of `interactions`: the first offset it was not trained on.
+    pub offsets: Vec<i64>,
+    /// The newest event it was trained on, milliseconds since the Unix epoch.
+    pub watermark: i64,
+    /// Users it was trained on.
+    pub users: i64,
+    /// Items it holds.
+    pub items: i64,
+    /// Positive interactions it was trained on.
+    pub interactions: i64,
+}
+
+impl ModelManifest {
+    /// Encodes the record, Avro single-object.
+    ///
+    /// # Errors
+    /// A [`Rejection`] where the value does not fit the schema: a fault of ours.
+    pub fn encode(&self) -> Result<Vec<u8>, Rejection> {
+        codec::encode(&schema::MODEL_MANIFEST, self, Encoding::AvroSingleObject)
+    }
+
+    /// Decodes a record.
+    ///
+    /// # Errors
+    /// A [`Rejection`] where the bytes are no such record.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Rejection> {
+        codec::decode(&schema::MODEL_MANIFEST, bytes).map(|(record, _)| record)
+    }
+}
