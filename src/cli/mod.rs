@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod interrupt;
+mod item_state;
 mod output;
 mod pace;
 mod recommend;

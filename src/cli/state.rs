@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Failure, output};
+use super::{Failure, item_state, output};
 use crate::config::Config;
 use crate::event::Source;
 use crate::feature::{Entry, UserState};
@@ -19,6 +19,7 @@ use crate::state::{Access, ShardStore, StoreResources};
   driftline state digest            equal for equal sets of events, however they came
   driftline state get alice
   driftline state get alice --hot   what the hot tier in Redis has; needs no store
+  driftline state get video-1 --items
   driftline state stats
   driftline state dump              every user as one line of JSON
 
@@ -29,34 +30,50 @@ pub struct Args {
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Look at item shards in place of user shards
+    #[arg(long, global = true)]
+    items: bool,
 }
 
 #[derive(clap::Subcommand)]
 enum Action {
     /// A digest by shard and over all
     Digest,
-    /// One user
+    /// One user, or one item
     Get {
-        /// The user's id
-        user: String,
+        /// The user's or item's id
+        id: String,
         /// Look in the hot tier, which any machine can reach, and not in worker.data_dir
         #[arg(long)]
         hot: bool,
     },
-    /// Users, bytes and progress by shard
+    /// Users or items, bytes and progress by shard
     Stats,
-    /// Every user, one JSON object a line
+    /// Every user or item, one JSON object a line
     Dump,
 }
 
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
-    if let Action::Get { user, hot: true } = &args.action {
-        return get_hot(config, user, args.json);
+    if let Action::Get { id, hot: true } = &args.action {
+        if args.items {
+            return Err("the hot tier holds users, no items: leave --hot or --items out".into());
+        }
+        return get_hot(config, id, args.json);
+    }
+    if args.items {
+        let stores = item_state::open_all(config)?;
+        match &args.action {
+            Action::Digest => item_state::digest(&stores, args.json)?,
+            Action::Get { id, .. } => return item_state::get(&stores, id, args.json),
+            Action::Stats => item_state::stats(&stores, args.json)?,
+            Action::Dump => item_state::dump(&stores)?,
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let stores = open_all(config)?;
     match &args.action {
         Action::Digest => digest(&stores, args.json)?,
-        Action::Get { user, .. } => return get(&stores, user, args.json),
+        Action::Get { id, .. } => return get(&stores, id, args.json),
         Action::Stats => stats(&stores, args.json)?,
         Action::Dump => dump(&stores)?,
     }
@@ -70,7 +87,21 @@ struct Opened {
     _scratch: Scratch,
 }
 
-struct Scratch(PathBuf);
+/// An empty folder that goes with its owner.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn make() -> std::io::Result<Self> {
+        let name = format!("driftline-reader-{}", uuid::Uuid::new_v4());
+        let scratch = Self(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&scratch.0)?;
+        Ok(scratch)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -82,16 +113,21 @@ impl Drop for Scratch {
 
 fn open_all(config: &Config) -> Result<Vec<Opened>, Failure> {
     let folder = &config.worker.data_dir;
+    let resources = StoreResources::new(32 << 20, 8 << 20);
+    partitions(folder, "user-")?.into_iter().map(|p| open(config, folder, p, &resources)).collect()
+}
+
+/// The shards that have a folder of this prefix.
+pub(super) fn partitions(folder: &Path, prefix: &str) -> Result<Vec<i32>, Failure> {
     let mut partitions: Vec<i32> = std::fs::read_dir(folder)
         .map_err(|e| format!("worker.data_dir {}: {e}", folder.display()))?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("user-")?.parse().ok())
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix(prefix)?.parse().ok())
         .collect();
     partitions.sort_unstable();
     if partitions.is_empty() {
         return Err(format!("no shard in {}: has a worker run there?", folder.display()).into());
     }
-    let resources = StoreResources::new(32 << 20, 8 << 20);
-    partitions.into_iter().map(|p| open(config, folder, p, &resources)).collect()
+    Ok(partitions)
 }
 
 fn open(
@@ -100,11 +136,9 @@ fn open(
     partition: i32,
     resources: &StoreResources,
 ) -> Result<Opened, Failure> {
-    let id = uuid::Uuid::new_v4();
-    let scratch = Scratch(std::env::temp_dir().join(format!("driftline-reader-{id}")));
-    std::fs::create_dir_all(&scratch.0)?;
+    let scratch = Scratch::make()?;
     let path = folder.join(format!("user-{partition}"));
-    let access = Access::Reader { scratch: &scratch.0 };
+    let access = Access::Reader { scratch: scratch.path() };
     let store = ShardStore::open(&path, config.state.rules(), resources, &access)?;
     Ok(Opened { partition, store, _scratch: scratch })
 }

@@ -23,7 +23,7 @@ pub struct ItemsConfig {
     /// The same of new items; 0: they forget nothing.
     pub new_half_life_hours: f64,
     /// The gain that stays however often an item was seen.
-    pub min_gain: f32,
+    pub min_gain: f64,
     /// The first basis, learnt by the workers themselves.
     pub first_basis: FirstBasisConfig,
 }
@@ -79,7 +79,7 @@ impl ItemsConfig {
     pub fn lms(&self) -> LmsConfig {
         let ms = |hours: f64| (hours * HOUR_MS as f64) as i64;
         LmsConfig {
-            min_gain: self.min_gain,
+            min_gain: self.min_gain as f32,
             half_life_ms: ms(self.half_life_hours),
             new_half_life_ms: (self.new_half_life_hours > 0.0)
                 .then(|| ms(self.new_half_life_hours)),

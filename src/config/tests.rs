@@ -261,6 +261,9 @@ fn the_topics_of_an_installation_share_its_prefix() {
         topics.interactions(),
         topics.dead_letters(),
         topics.item_catalog(),
+        topics.item_embeddings(),
+        topics.item_features(),
+        topics.models(),
     ];
     assert!(all.iter().all(|t| t.starts_with("staging-")), "{all:?}");
     let files = crate::kafka::load_topic_files(None, "staging-").unwrap();

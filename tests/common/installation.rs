@@ -31,6 +31,7 @@ impl Installation {
         let new = Self::without_topics(bootstrap, name, settings);
         new.expect_ok(&["topics", "apply", "--partitions", &new.partitions.to_string()]);
         new.kafka.notice_dead_members_soon(&new.group);
+        new.kafka.notice_dead_members_soon(&format!("{}-items", new.group));
         new
     }
 
@@ -53,6 +54,7 @@ impl Installation {
     pub fn second_group(&self) -> Self {
         let group = format!("{}-second", self.group);
         self.kafka.notice_dead_members_soon(&group);
+        self.kafka.notice_dead_members_soon(&format!("{group}-items"));
         Self {
             kafka: Kafka::connect(&self.kafka.bootstrap),
             prefix: self.prefix.clone(),
