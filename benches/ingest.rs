@@ -235,6 +235,10 @@ fn worker(config: &Config, events: u64, cpu: &mut BTreeMap<String, f64>) -> Dura
     }
     worker.shutdown().expect("a clean end");
     // The next worker would warm its tables with what this one published.
-    common::remake_topic(config, &config.topics.interactions(), PARTITIONS);
+    let topics = &config.topics;
+    for topic in [topics.interactions(), topics.item_embeddings(), topics.item_features()] {
+        common::remake_topic(config, &topic, PARTITIONS);
+    }
+    common::remake_topic(config, &topics.models(), 1);
     took
 }

@@ -87,8 +87,10 @@ struct Positives {
     watermark: EventTime,
     /// The next offset to read, by partition.
     offsets: Vec<i64>,
-    /// How many were there at the last training of this worker that failed to give a basis.
+    /// How many were there when this worker last trained.
     tried: usize,
+    /// How many were there when they were last found to be of too few users or items.
+    too_few: usize,
 }
 
 impl Positives {
@@ -101,7 +103,7 @@ impl Positives {
             reader.add(&tp, Start::Beginning)?;
         }
         let (newest, items) = (VecDeque::new(), Items::default());
-        Ok(Self { newest, items, watermark: EventTime::default(), offsets, tried: 0 })
+        Ok(Self { newest, items, watermark: EventTime::default(), offsets, tried: 0, too_few: 0 })
     }
 
     fn learn(
@@ -131,7 +133,10 @@ impl Positives {
         let last = models.values().map(|model| model.manifest.interactions).max().unwrap_or(0);
         let last = usize::try_from(last).unwrap_or(0).max(self.tried);
         // A log that is held whole only can double; one that is cut off at its limit never does.
-        self.newest.len() >= config.min_positives && self.newest.len() >= 2 * last
+        let positives = self.newest.len();
+        // Counting users takes a while where there are many positives: not for every one more.
+        let more = positives >= self.too_few + self.too_few / 10;
+        positives >= config.min_positives && positives >= 2 * last && more
     }
 
     fn train_and_publish(&mut self, context: &Context) -> Result<(), Box<dyn std::error::Error>> {
@@ -141,6 +146,7 @@ impl Positives {
         let pairs = self.newest.iter().map(|(user, item)| (*user, item.0));
         let selected = Selection::of(pairs, config.max_items);
         if selected.users < config.min_users || selected.items.len() < config.min_items {
+            self.too_few = positives;
             return Ok(());
         }
         // Whatever comes of it, the same positives are not tried again.

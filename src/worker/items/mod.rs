@@ -52,7 +52,8 @@ pub fn start(context: &Context) -> Result<Vec<JoinHandle<()>>, WorkerError> {
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
     let feed = feed::start(context.clone())?;
     let own = context.clone();
-    let shards = runtime::spawn("items", Urgency::Soon, move || run(&own)).map_err(io)?;
+    // In a backlog users come first: their answers wait for the fold, those about items do not.
+    let shards = runtime::spawn("items", Urgency::Later, move || run(&own)).map_err(io)?;
     let own = context.clone();
     let first = move || first_basis::run(&own);
     let first = runtime::spawn(FIRST_BASIS_THREAD, Urgency::Later, first).map_err(io)?;

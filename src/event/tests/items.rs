@@ -1,0 +1,65 @@
+//! What workers tell each other about items: old bytes.
+
+use super::super::*;
+use crate::time::DAY_MS;
+
+#[test]
+fn interactions_that_version_1_wrote_are_still_read() {
+    let one = Interaction {
+        source: Source::Click,
+        offset: 42,
+        user: -1,
+        session: 2,
+        event: -3,
+        item: "video-1",
+        event_time: 1_650_000_000_123,
+        fraction: 0.5,
+        surface: "home",
+        history: None,
+    };
+    let batch =
+        |one: &Interaction<'static>| Interactions { shard: 7, interactions: vec![one.clone()] };
+    let bytes = crate::fixtures::bytes("interactions.v1.avro", || batch(&one).encode().unwrap());
+    let read = Interactions::decode(&bytes).unwrap();
+    assert_eq!((read.shard, read.interactions), (7, vec![one.clone()]));
+
+    let one = Interaction { history: Some(History::of([1, u64::MAX])), ..one };
+    let bytes = crate::fixtures::bytes("interactions.v2.avro", || batch(&one).encode().unwrap());
+    let read = Interactions::decode(&bytes).unwrap();
+    assert_eq!((read.shard, read.interactions), (7, vec![one]));
+}
+
+#[test]
+fn what_version_1_wrote_of_items_is_still_read() {
+    let vector = LiveVector { basis: -2, vector: Bytes::from(vec![1, 2, 255]) };
+    let embedding = EmbeddingRecord { vectors: vec![vector] };
+    let bytes = crate::fixtures::bytes("item-embedding.v1.avro", || embedding.encode().unwrap());
+    assert_eq!(EmbeddingRecord::decode(&bytes), Ok(embedding));
+
+    let manifest = ModelManifest {
+        version: -3,
+        trained_by: FIRST_BASIS.into(),
+        chunks: 2,
+        bytes: 600_000,
+        sha256: "ab".repeat(32),
+        offsets: vec![5, 0],
+        watermark: 1_650_000_000_123,
+        users: 60,
+        items: 30,
+        interactions: 1_200,
+    };
+    let bytes = crate::fixtures::bytes("model-manifest.v1.avro", || manifest.encode().unwrap());
+    assert_eq!(ModelManifest::decode(&bytes), Ok(manifest));
+
+    let day = DecayedCounts { half_life_ms: DAY_MS, watches: 3.5, long_views: 1.25, clicks: 0.5 };
+    let features = FeaturesRecord {
+        event_time: 1_650_000_000_123,
+        watches: 5,
+        long_views: 2,
+        clicks: 1,
+        decayed: vec![day],
+        co_watched: vec![CoWatched { item: -7, weight: 0.75 }],
+    };
+    let bytes = crate::fixtures::bytes("item-features.v1.avro", || features.encode().unwrap());
+    assert_eq!(FeaturesRecord::decode(&bytes), Ok(features));
+}
