@@ -46,9 +46,20 @@ pub struct FirstBasis {
     history: HistoryWeights,
     positives: VecDeque<Positive>,
     names: HashMap<u64, Arc<str>, Prehashed>,
-    observed: usize,
-    /// How many had been observed when one was trained last.
-    trained: usize,
+    /// The newest event time of any.
+    watermark: EventTime,
+    /// How many were held when one was trained last, or there were too few users or items.
+    tried: usize,
+}
+
+/// A basis, and what it was trained on.
+pub struct TrainedBasis {
+    /// The basis.
+    pub basis: Basis,
+    /// Users.
+    pub users: usize,
+    /// Positive interactions, those of items that it does not hold included.
+    pub positives: usize,
 }
 
 impl FirstBasis {
@@ -60,8 +71,8 @@ impl FirstBasis {
             history,
             positives: VecDeque::new(),
             names: HashMap::default(),
-            observed: 0,
-            trained: 0,
+            watermark: EventTime::default(),
+            tried: 0,
         }
     }
 
@@ -73,26 +84,23 @@ impl FirstBasis {
         let item = stable_hash(one.item.as_bytes());
         self.names.entry(item).or_insert_with(|| one.item.into());
         let at = EventTime::from_millis(one.event_time);
+        self.watermark = self.watermark.max(at);
         self.positives.push_back(Positive { at, user: one.user as u64, item });
-        self.observed += 1;
         if self.positives.len() > self.limits.max_positives {
             self.positives.pop_front();
         }
     }
 
-    /// Whether there is enough for a first one, or twice as much as for the last.
-    pub fn is_due(&self) -> bool {
-        self.observed >= self.limits.min_positives && self.observed >= 2 * self.trained
-    }
-
-    /// How many positive interactions were observed.
-    pub fn observed(&self) -> usize {
-        self.observed
+    /// Whether there is enough for a first one, and twice as much as for the `last`, which was
+    /// trained on so many positive interactions, here or by somebody else. A log that is longer
+    /// than the limit never doubles: then training is somebody else's.
+    pub fn is_due(&self, last: usize) -> bool {
+        let held = self.positives.len();
+        held >= self.limits.min_positives && held >= 2 * last && held >= self.tried + self.tried / 4
     }
 
     /// Trains on `threads` threads, which changes nothing of the result; `go_on` is asked after
-    /// each epoch. None where there are too few users or items; asked again when there are twice
-    /// as many interactions.
+    /// each epoch. None where there are too few users or items.
     ///
     /// # Errors
     /// Those of [`ials::train`] and [`Basis::seal`]; [`ModelError::Stopped`] where `go_on` said no.
@@ -100,8 +108,9 @@ impl FirstBasis {
         &mut self,
         threads: usize,
         mut go_on: impl FnMut() -> bool,
-    ) -> Result<Option<Basis>, ModelError> {
-        self.trained = self.observed;
+    ) -> Result<Option<TrainedBasis>, ModelError> {
+        let held = self.positives.len();
+        self.tried = held;
         let chosen = self.chosen_items();
         let mut users: HashMap<u64, u32, Prehashed> = HashMap::default();
         let mut positives: Vec<Positive> =
@@ -132,9 +141,10 @@ impl FirstBasis {
             items,
             vectors: factors.items,
             hyperparameters: Hyperparameters::new(&self.config, self.history),
-            watermark: positives.last().map(|p| p.at).unwrap_or_default(),
+            watermark: self.watermark,
         };
-        Basis::seal(training, histories, threads).map(Some)
+        let basis = Basis::seal(training, histories, threads)?;
+        Ok(Some(TrainedBasis { basis, users: users.len(), positives: held }))
     }
 
     /// The most frequent items, numbered from 0.
@@ -207,8 +217,10 @@ mod tests {
     fn what_is_liked_by_the_same_people_points_the_same_way() {
         let mut trainer = trainer();
         observe(&mut trainer, &groups());
-        assert!(trainer.is_due());
-        let basis = trainer.train(1, || true).unwrap().unwrap();
+        assert!(trainer.is_due(0));
+        let trained = trainer.train(1, || true).unwrap().unwrap();
+        assert_eq!((trained.users, trained.positives), (24, 240));
+        let basis = trained.basis;
         assert_eq!(basis.items().len(), LIMITS.max_items);
         let group = |item: &ItemId| item.as_str()[1..].parse::<u32>().unwrap() / 10;
         let fit = |a: usize, b: usize| {
@@ -232,10 +244,10 @@ mod tests {
     fn the_next_is_due_when_there_is_twice_as_much() {
         let mut trainer = trainer();
         observe(&mut trainer, &groups());
-        trainer.train(1, || true).unwrap();
-        assert!(!trainer.is_due());
+        let last = trainer.train(1, || true).unwrap().unwrap().positives;
+        assert!(!trainer.is_due(last));
         observe(&mut trainer, &groups());
-        assert!(trainer.is_due());
+        assert!(trainer.is_due(last));
     }
 
     #[test]
@@ -243,8 +255,8 @@ mod tests {
         let mut trainer = trainer();
         let few: Vec<_> = (0..200).map(|n| liked(n % 3, n % 20)).collect();
         observe(&mut trainer, &few);
-        assert!(trainer.is_due());
+        assert!(trainer.is_due(0));
         assert!(trainer.train(1, || true).unwrap().is_none());
-        assert!(!trainer.is_due());
+        assert!(!trainer.is_due(0));
     }
 }

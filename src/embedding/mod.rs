@@ -23,7 +23,7 @@ pub mod online;
 mod tables;
 
 pub use content::{ContentConfig, ContentFeature, ContentMap};
-pub use first_basis::{FirstBasis, FirstBasisLimits};
+pub use first_basis::{FirstBasis, FirstBasisLimits, TrainedBasis};
 pub use index::{Found, IndexError, IndexStats, ItemIndex, Reach};
 pub use item::{
     Decayed, ITEM_STATE_VERSION, ItemCounts, ItemFeatures, ItemFold, ItemState, LiveBasis,

@@ -70,6 +70,8 @@ struct Items {
     tables: ItemTables,
     first_basis: Option<FirstBasis>,
     live: Option<BasisVersion>,
+    /// Positive interactions that the live basis was trained on.
+    trained_on: usize,
 }
 
 impl Items {
@@ -84,6 +86,7 @@ impl Items {
             tables: ItemTables::new(config.tables()),
             first_basis: config.first_basis.enabled.then(trainer),
             live: None,
+            trained_on: 0,
         }
     }
 
@@ -95,12 +98,13 @@ impl Items {
         self.tables.apply_state(one.item, state)?;
         let Some(trainer) = &mut self.first_basis else { return Ok(()) };
         trainer.observe(one);
-        if !trainer.is_due() {
+        if !trainer.is_due(self.trained_on) {
             return Ok(());
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        if let Some(basis) = trainer.train(threads, || true)? {
-            let basis = self.tables.set_basis(basis)?;
+        if let Some(trained) = trainer.train(threads, || true)? {
+            self.trained_on = trained.positives;
+            let basis = self.tables.set_basis(trained.basis)?;
             if let Some(earlier) = self.live.replace(basis.version()) {
                 self.tables.drop_basis(earlier);
                 self.fold.remove_basis(earlier);

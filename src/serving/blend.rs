@@ -158,19 +158,27 @@ fn voices(source: SourceKind, score: f32, totals: &Totals) -> [f64; POWERS.len()
 }
 
 /// A blend for each kind of list: what a user comes back to is found by other sources than what is
-/// new to them.
+/// new to them, and what strangers want by others than what acquaintances do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Blends {
     /// For lists that hold nothing the user has seen.
     pub unseen: Blend,
     /// For lists that may.
     pub any: Blend,
+    /// For users of whom nothing is known.
+    pub newcomer: Blend,
 }
 
 impl Blends {
-    /// The one for a request.
-    pub fn of(&self, request: &Request) -> &Blend {
-        if request.include_seen { &self.any } else { &self.unseen }
+    /// The one for a query.
+    pub(super) fn of(&self, query: &Query<'_>) -> &Blend {
+        if query.history.is_empty() && query.request.context_item.is_none() {
+            &self.newcomer
+        } else if query.request.include_seen {
+            &self.any
+        } else {
+            &self.unseen
+        }
     }
 }
 
@@ -227,12 +235,18 @@ impl BlendLearner {
         let mut query = Query::new(&request, world);
         query.history = history(one, tables);
         query.known = query.history.iter().map(HistoryItem::hash).collect();
-        if query.history.is_empty() {
+        let is_newcomer =
+            one.history.as_ref().is_some_and(|history| history.iter().next().is_none());
+        if query.history.is_empty() && !is_newcomer {
             return Vec::new();
         }
         let mut candidates = self.pipeline.propose(&mut query);
         let chosen = stable_hash(one.item.as_bytes());
         let by_chance = 1.0 / tables.items().len().max(LEAST_ITEMS) as f64;
+        if is_newcomer {
+            self.blends.newcomer.learn(&guesses(&candidates, chosen), by_chance);
+            return Vec::new();
+        }
         self.blends.any.learn(&guesses(&candidates, chosen), by_chance);
         if query.known.contains(&chosen) {
             return Vec::new();

@@ -14,7 +14,7 @@ impl Scorer for Mixture {
     }
 
     fn score(&self, query: &Query<'_>, candidates: &mut [Candidate]) {
-        let blend = query.world.blends.of(query.request);
+        let blend = query.world.blends.of(query);
         let totals = Totals::of(candidates);
         let share = |c: &Contribution| blend.share(c.source, c.score, &totals);
         for candidate in candidates {

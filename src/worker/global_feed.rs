@@ -147,9 +147,12 @@ impl Feed {
 
     fn predict(&mut self, one: &Interaction<'_>) {
         let tables = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
-        for said in
-            self.learner.observe(one, &tables, &self.context.catalog.read(), self.context.items.tables())
-        {
+        for said in self.learner.observe(
+            one,
+            &tables,
+            &self.context.catalog.read(),
+            self.context.items.tables(),
+        ) {
             let outcome = if said.hit { "hit" } else { "miss" };
             let labels = [("source", said.source.name()), ("outcome", outcome)];
             counter!(names::PREDICTIONS, &labels).increment(1);
