@@ -143,7 +143,7 @@ fn latency(events: u64) {
         let mut other = config.clone();
         other.worker.data_dir = folders[1].path().into();
         let workers = [config.clone(), other].map(|own| Worker::start(own).expect("a worker"));
-        let mut took = moved(&config, &workers, events);
+        let mut took = moved(&config, &workers, events, interval);
         rows.push(vec![
             interval.to_string(),
             format!("{:.0}", common::quantile(&mut took, 0.5)),
@@ -164,7 +164,7 @@ fn latency(events: u64) {
     );
 }
 
-fn moved(config: &Config, workers: &[Worker; 2], events: u64) -> Vec<f64> {
+fn moved(config: &Config, workers: &[Worker; 2], events: u64, interval: u64) -> Vec<f64> {
     let sender = EventSender::new(config, ProducerKind::LowLatency).expect("a producer");
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     for n in 0..4_000 {
@@ -194,8 +194,8 @@ fn moved(config: &Config, workers: &[Worker; 2], events: u64) -> Vec<f64> {
             std::thread::sleep(Duration::from_millis(1));
         }
         took.push(begun.elapsed().as_secs_f64() * 1e3);
-        // At all points of the interval.
-        std::thread::sleep(Duration::from_millis(dice.below(97)));
+        // At all points of the interval: what was found has just been published.
+        std::thread::sleep(Duration::from_millis(dice.below(interval)));
     }
     took
 }

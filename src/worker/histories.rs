@@ -97,7 +97,9 @@ impl Histories {
         known.positives.learn(item, at);
         self.young_bytes = self.young_bytes + known.bytes() - before;
         if self.young_bytes > self.limit {
-            self.old = std::mem::take(&mut self.young);
+            // As large as the last one became: growing moves everybody.
+            let next = HashTable::with_capacity(self.young.len());
+            self.old = std::mem::replace(&mut self.young, next);
             self.young_bytes = 0;
         }
         Ok(history)
