@@ -87,6 +87,11 @@ impl<'a> Listing<'a> {
         self.catalog.labels.words(self.entry.labels)
     }
 
+    /// The texts of its labels.
+    pub fn label_texts(self) -> impl ExactSizeIterator<Item = &'a str> {
+        self.catalog.labels.texts(self.entry.labels)
+    }
+
     /// Its categories, the main one first.
     pub fn categories(self) -> impl ExactSizeIterator<Item = &'a str> {
         self.catalog.categories.texts(self.entry.categories)

@@ -41,6 +41,7 @@ pub struct Catalog {
     labels: Lists,
     shelves: Arc<Shelves>,
     name_bytes: usize,
+    revision: u64,
     required: bool,
 }
 
@@ -64,6 +65,7 @@ impl Catalog {
     /// Takes an item's record in place of any earlier one.
     pub fn upsert(&mut self, item: &CatalogItem) {
         let hash = stable_hash(item.item.as_str().as_bytes());
+        self.revision += 1;
         let labels: Vec<String> = item.categories.iter().chain(&item.tags).cloned().collect();
         let entry = Entry {
             name: item.item.as_str().into(),
@@ -100,6 +102,16 @@ impl Catalog {
             None if self.delisted.contains(&hash) => Standing::Delisted,
             None => Standing::Unknown,
         }
+    }
+
+    /// Every item that has a record, by name, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Listing<'_>)> {
+        self.items.values().map(|entry| (&*entry.name, Listing::new(self, entry)))
+    }
+
+    /// Changes with every record taken.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether items that the catalog never knew are not to be served.

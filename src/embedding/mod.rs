@@ -13,8 +13,10 @@
 //! | `tables` | what every worker knows of all items: vectors by basis, statistics, names |
 //! | `first_basis` | a basis from the interactions at hand |
 //! | [`content`] | where the vector of a new item begins |
+//! | `beginnings` | gives items that nobody has watched the vector of their content |
 //! | `index` | the nearest items, while vectors come, move and go |
 
+mod beginnings;
 pub mod content;
 mod first_basis;
 mod index;
@@ -22,6 +24,7 @@ mod item;
 pub mod online;
 mod tables;
 
+pub use beginnings::Beginnings;
 pub use content::{ContentConfig, ContentFeature, ContentMap};
 pub use first_basis::{FirstBasis, FirstBasisLimits, TrainedBasis};
 pub use index::{Found, IndexError, IndexStats, ItemIndex, Reach};

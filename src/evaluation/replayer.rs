@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::log::{Event, Log};
 use crate::catalog::Catalog;
 use crate::config::ItemsConfig;
-use crate::embedding::{FirstBasis, ItemFold, ItemState, ItemTables, TablesError};
+use crate::embedding::{Beginnings, FirstBasis, ItemFold, ItemState, ItemTables, TablesError};
 use crate::event::{Interaction, RecommendedItem, Request};
 use crate::feature::{Corrupt, FoldRules, Positives, UserState};
 use crate::global::GlobalTables;
@@ -123,6 +123,7 @@ pub struct Replayer<'a> {
     global: GlobalTables,
     catalog: Catalog,
     items: Items,
+    beginnings: Beginnings,
     positives: Vec<Positives>,
     servers: Vec<Server>,
     learnt: u64,
@@ -154,6 +155,7 @@ impl<'a> Replayer<'a> {
             global,
             catalog,
             items,
+            beginnings: Beginnings::default(),
             positives,
             servers,
             learnt: 0,
@@ -202,6 +204,7 @@ impl<'a> Replayer<'a> {
             if !self.catalog.is_empty() {
                 let shelves = self.catalog.shelve(&self.global.watched(), self.global.watermark());
                 self.catalog.set_shelves(shelves);
+                self.beginnings.begin(&self.items.tables, &self.catalog)?;
             }
             self.items.tables.advance()?;
         }

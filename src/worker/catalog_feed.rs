@@ -9,6 +9,7 @@ use metrics::{counter, gauge};
 
 use super::{Context, WorkerError};
 use crate::catalog::Catalog;
+use crate::embedding::Beginnings;
 use crate::event::{CatalogItem, Rejection, item_of_key};
 use crate::kafka::{KafkaError, Record, WholeTopic};
 use crate::runtime::{self, Urgency};
@@ -65,7 +66,8 @@ pub fn start(context: Context) -> Result<JoinHandle<()>, WorkerError> {
                 Ok(topic) => {
                     let now = Instant::now();
                     let shelved = (now, Duration::ZERO);
-                    return Feed { context, topic, measured: now, shelved }.run();
+                    let beginnings = Beginnings::default();
+                    return Feed { context, topic, measured: now, shelved, beginnings }.run();
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the catalog waits for the broker");
@@ -91,6 +93,7 @@ struct Feed {
     measured: Instant,
     /// When the shelves were ranked last, and how long it took.
     shelved: (Instant, Duration),
+    beginnings: Beginnings,
 }
 
 impl Feed {
@@ -128,6 +131,12 @@ impl Feed {
         // Only this thread writes the catalog: readers pass meanwhile.
         let shelves = catalog.read().shelve(&watched, at);
         catalog.write().set_shelves(shelves);
+        let items = self.context.items.tables();
+        match self.beginnings.begin(items, &catalog.read()) {
+            Ok(0) => {}
+            Ok(begun) => tracing::info!(begun, "items begin where their content suggests"),
+            Err(error) => tracing::warn!(%error, "new items have no vectors yet"),
+        }
         self.shelved = (Instant::now(), begun.elapsed());
     }
 

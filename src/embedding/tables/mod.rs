@@ -17,6 +17,7 @@ use super::index::{IndexError, Reach};
 use super::item::{ItemFeatures, ItemState, LiveBasis};
 use super::online::{EmbeddingError, ItemVector, LmsConfig};
 use crate::event::{Bytes, EmbeddingRecord, LiveVector};
+use crate::ids::stable_hash;
 use crate::model::{Basis, BasisVersion};
 use crate::time::EventTime;
 use directory::{Directory, Entered};
@@ -99,7 +100,7 @@ impl ItemTables {
         let version = Arc::new(Version::new(Arc::clone(&basis))?);
         for item in basis.basis().items() {
             let mut directory = write(&self.directory);
-            if directory.is_removed(crate::ids::stable_hash(item.as_str().as_bytes())) {
+            if directory.is_removed(stable_hash(item.as_str().as_bytes())) {
                 continue;
             }
             let entered = self.enter(&mut directory, item.as_str())?;
@@ -150,6 +151,34 @@ impl ItemTables {
         let is_live = |named: &BasisVersion| versions.iter().any(|v| v.basis.version() == *named);
         let unknown = named.filter(|named| !is_live(named)).collect();
         Ok(unknown)
+    }
+
+    /// Puts an item that has no vector over a basis at `vector`, until a record says more of it.
+    /// Nothing where the basis is not live, or the item was taken out.
+    ///
+    /// # Errors
+    /// [`TablesError`] where the vector does not fit, or the item is one too many.
+    pub fn begin(
+        &self,
+        version: BasisVersion,
+        item: &str,
+        vector: &[f32],
+    ) -> Result<(), TablesError> {
+        let Some(version) = self.version(version) else { return Ok(()) };
+        let mut directory = write(&self.directory);
+        if directory.is_removed(stable_hash(item.as_bytes())) {
+            return Ok(());
+        }
+        let entered = self.enter(&mut directory, item)?;
+        drop(directory);
+        Ok(version.begin(entered.handle, entered.hash, vector)?)
+    }
+
+    /// Whether an item has a vector over a basis.
+    pub fn has_vector(&self, version: BasisVersion, item: &str) -> bool {
+        let handle = read(&self.directory).present(stable_hash(item.as_bytes()));
+        let version = self.version(version);
+        version.zip(handle).is_some_and(|(version, handle)| version.index.vector(handle).is_some())
     }
 
     /// Sets an item's statistics.

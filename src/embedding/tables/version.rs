@@ -44,6 +44,15 @@ impl Version {
         }
     }
 
+    /// Puts an item that was not there at training at `vector`, unless it has learnt since.
+    pub fn begin(&self, handle: ItemHandle, hash: u64, vector: &[f32]) -> Result<(), IndexError> {
+        let live = self.live();
+        match self.basis.position(hash) {
+            None if !live.vectors.contains_key(&handle) => self.index.upsert(handle, vector),
+            _ => Ok(()),
+        }
+    }
+
     /// Sets the live vector of an item, as of its newest event.
     pub fn set(&self, handle: ItemHandle, hash: u64, vector: ItemVector) -> Result<(), IndexError> {
         let mut live = self.live();
