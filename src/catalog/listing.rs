@@ -48,10 +48,11 @@ impl<'a> Listing<'a> {
 
     /// Whether it may be shown at a time, in a country (ISO 3166-1 alpha-2 in upper case; empty
     /// where not known). What is licensed for some countries only is not available in an unknown
-    /// one.
+    /// one; nor is what is not published yet.
     pub fn is_available(self, country: &str, at: EventTime) -> bool {
         let mut countries = self.catalog.countries.texts(self.entry.countries);
         (self.entry.from..self.entry.until).contains(&at)
+            && self.entry.published <= at
             && (countries.len() == 0 || countries.any(|there| there == country))
     }
 

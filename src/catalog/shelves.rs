@@ -57,7 +57,7 @@ impl Shelves {
         let mut fresh: HashMap<u32, Heap<'_>> = HashMap::new();
         let mut all_fresh = Heap::new();
         for (&hash, entry) in &catalog.items {
-            if entry.blocked || !(entry.from..entry.until).contains(&at) {
+            if entry.blocked || !(entry.from..entry.until).contains(&at) || entry.published > at {
                 continue;
             }
             let weight = PRIOR + watched.get(&hash).copied().unwrap_or(0.0);

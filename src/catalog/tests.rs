@@ -105,7 +105,8 @@ proptest! {
             prop_assert!(listing.categories().eq(item.categories.iter().map(String::as_str)));
             prop_assert!(listing.languages().eq(item.languages.iter().map(String::as_str)));
             prop_assert_eq!(listing.published(), item.published);
-            let begun = item.available_from.is_none_or(|from| from <= at);
+            let begins = [item.available_from, item.published];
+            let begun = begins.into_iter().flatten().all(|from| from <= at);
             let open = item.available_until.is_none_or(|until| until > at);
             let countries = &item.available_countries;
             let here = countries.is_empty() || countries.iter().any(|c| c == country);

@@ -77,6 +77,7 @@ fn may_be_served(item: Option<&Option<CatalogItem>>, request: &Request, required
     let categories = &item.categories;
     !item.blocked
         && item.available_from.is_none_or(|from| from.millis() <= at)
+        && item.published.is_none_or(|published| published.millis() <= at)
         && item.available_until.is_none_or(|until| until.millis() > at)
         && (item.available_countries.is_empty() || has(&item.available_countries, &country))
         && (request.languages.is_empty()
