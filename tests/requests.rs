@@ -389,7 +389,13 @@ fn the_same_seed_gives_the_same_list_and_another_seed_orders_equals_otherwise() 
     let equals: Vec<Event> =
         (0..40).map(|i| Event::watch(&format!("u{i}"), &format!("equal-{i}")).at(at)).collect();
     site.deliver(&equals);
-    let ask = |seed: i64| Ask::of("new").with("count", 40).with("seed", seed);
+    // Each time somebody new: what a user was shown before is part of what a list is made from.
+    let users = std::cell::Cell::new(0);
+    let new = || {
+        users.set(users.get() + 1);
+        Ask::of(&format!("new-{}", users.get())).with("count", 40)
+    };
+    let ask = |seed: i64| new().with("seed", seed);
     eventually("all are known", || (client.ask(&ask(1)).items().len() == 40).then_some(()));
     let list = |ask: Ask| client.ask(&ask).body["items"].clone();
     let first = list(ask(1));
@@ -398,7 +404,7 @@ fn the_same_seed_gives_the_same_list_and_another_seed_orders_equals_otherwise() 
     }
     let orders: BTreeSet<String> = (1..6).map(|seed| list(ask(seed)).to_string()).collect();
     assert_eq!(orders.len(), 5, "each seed has its own order of equals");
-    let named = |id: &str| list(Ask::of("new").with("count", 40).with("request_id", id));
+    let named = |id: &str| list(new().with("request_id", id));
     assert_eq!(named("a"), named("a"), "without a seed the request's id is it");
     assert_ne!(named("a"), named("b"));
 }

@@ -169,6 +169,11 @@ impl TopicsConfig {
         self.named("models")
     }
 
+    /// Lists as they were answered.
+    pub fn impressions(&self) -> String {
+        self.named("impressions")
+    }
+
     /// What was refused.
     pub fn dead_letters(&self) -> String {
         self.named("dead-letters")
@@ -267,6 +272,12 @@ pub struct ServingConfig {
     pub default_deadline_ms: i64,
     /// Reply topics that a client may name, after the prefix; `*` stands for anything.
     pub reply_topics: Vec<String>,
+    /// Whether every list that is answered goes to `impressions`.
+    pub impressions: bool,
+    /// Bytes of what users were lately shown, all shards together.
+    pub shown_bytes: usize,
+    /// Records of `impressions` read back when a shard is opened.
+    pub shown_warm_records: i64,
 }
 
 impl Default for ServingConfig {
@@ -275,6 +286,9 @@ impl Default for ServingConfig {
             queue_limit: 1_000,
             default_deadline_ms: 5_000,
             reply_topics: vec!["recommendation-replies".into(), "recommendation-replies-*".into()],
+            impressions: true,
+            shown_bytes: 64 << 20,
+            shown_warm_records: 10_000,
         }
     }
 }
@@ -371,6 +385,8 @@ impl Config {
         in_range("state.pending_max_bytes", self.state.pending_max_bytes, 1 << 16, 1 << 30)?;
         in_range("events.max_ahead_ms", self.events.max_ahead_ms, 0, i64::MAX)?;
         in_range("serving.default_deadline_ms", self.serving.default_deadline_ms, 1, 600_000)?;
+        in_range("serving.shown_bytes", self.serving.shown_bytes, 1 << 16, 1 << 40)?;
+        in_range("serving.shown_warm_records", self.serving.shown_warm_records, 0, i64::MAX)?;
         in_range("global.warm_records", self.global.warm_records, 0, i64::MAX)?;
         let by_surface = self.global.trending_half_life_hours_by_surface.values();
         for &hours in by_surface.chain([&self.global.trending_half_life_hours]) {

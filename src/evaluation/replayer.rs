@@ -16,7 +16,7 @@ use crate::ids::{Prehashed, Surface, UserId, stable_hash};
 use crate::model::ials::IalsConfig;
 use crate::model::{BasisVersion, HistoryWeights, ModelError};
 use crate::serving::{
-    BlendLearner, Pipeline, Query, SourceKind, World, blend_learner, untrained_of,
+    BlendLearner, Pipeline, Query, Shown, SourceKind, World, blend_learner, untrained_of,
 };
 
 /// Operands are folded into the state at this size, in bytes, as the store's compaction does.
@@ -249,6 +249,8 @@ impl<'a> Replayer<'a> {
                 catalog: &self.catalog,
                 items: &self.items.tables,
                 blends: server.blend.blends(),
+                // Logs do not say what was shown.
+                shown: &Shown::default(),
             };
             let list = server.pipeline.run(Query::new(&request, world)).items;
             take(place, &list, begun.elapsed());

@@ -1,13 +1,14 @@
 //! Bytes ⇄ domain events, Avro both ways; bad bytes become a typed [`Rejection`].
 //!
 //! Enters: the value of a Kafka record. Leaves: a [`UserEvent`], a [`Request`], a [`Reply`],
-//! an [`Interaction`], a [`CatalogItem`], what is known of an item. Never touches Kafka, never looks
+//! an [`Interaction`], a [`CatalogItem`], an [`Impression`], what is known of an item. Never touches Kafka, never looks
 //! at a clock: what is too far in the future is judged against the record's own append time.
 
 mod bytes;
 mod catalog_item;
 mod codec;
 mod datum;
+mod impression;
 mod interaction;
 mod item_records;
 mod model_manifest;
@@ -20,6 +21,7 @@ mod user_event;
 pub use bytes::Bytes;
 pub use catalog_item::{CatalogItem, CatalogRecord, item_of_key};
 pub use codec::{Encoding, MAX_RECORD_BYTES};
+pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
 pub use model_manifest::{FIRST_BASIS, ModelManifest};

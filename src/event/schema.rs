@@ -36,6 +36,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("item-embedding", 1),
     schema!("item-features", 1),
     schema!("model-manifest", 1),
+    schema!("impression", 1),
 ];
 
 /// A schema ready to decode with, and how it is told apart on the wire.
@@ -118,4 +119,6 @@ subjects! {
     ITEM_FEATURES = "item-features";
     /// A basis of item vectors.
     MODEL_MANIFEST = "model-manifest";
+    /// A list as it was answered.
+    IMPRESSION = "impression";
 }

@@ -20,6 +20,9 @@ pub enum ProducerKind {
     LowLatency,
     /// Events and derived records: batched, idempotent, acknowledged by all replicas.
     Durable,
+    /// What may be lost rather than wait: batched as durable records are, in a queue of bounded
+    /// memory, given up after half a minute.
+    BestEffort,
 }
 
 /// One record to send.
@@ -189,6 +192,17 @@ impl Producer {
                 ("message.timeout.ms", "120000"),
                 ("retry.backoff.ms", "50"),
             ],
+            ProducerKind::BestEffort => &[
+                ("partitioner", "murmur2_random"),
+                ("linger.ms", "20"),
+                ("acks", "all"),
+                ("enable.idempotence", "true"),
+                ("compression.type", "lz4"),
+                ("batch.size", "262144"),
+                // Some ten thousand lists: seconds of a busy worker.
+                ("queue.buffering.max.kbytes", "32768"),
+                ("message.timeout.ms", "30000"),
+            ],
         };
         let inner =
             ThreadedProducer::from_config_and_context(&settings.client(client_id, own), Context)
@@ -207,27 +221,48 @@ impl Producer {
         }
         let mut delivery = Box::new(delivery);
         loop {
-            let mut base: BaseRecord<'_, [u8], [u8], _> =
-                BaseRecord::with_opaque_to(record.topic, delivery);
-            base.payload = (!record.is_tombstone).then_some(record.value);
-            base.key = record.key;
-            base.partition = record.partition;
-            base.timestamp = record.timestamp_ms;
-            if !record.headers.is_empty() {
-                base.headers = Some(owned(&record.headers));
-            }
-            match self.inner.send(base) {
+            match self.hand_over(record, delivery) {
                 Ok(()) => return Ok(()),
-                Err((RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    delivery = back.delivery_opaque;
+                Err((error, back)) if is_queue_full(&error) => {
+                    delivery = back;
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err((error, back)) => {
-                    back.delivery_opaque.end(Err(error.to_string()));
+                    back.end(Err(error.to_string()));
                     return Err(KafkaError::new(format!("sending to {}", record.topic), error));
                 }
             }
         }
+    }
+
+    /// Hands a record to the client without ever waiting. Whether it was taken; `on_end` is called
+    /// only then.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where the record can never be sent: no such topic, too large.
+    pub fn offer(&self, record: &Outgoing<'_>, on_end: DeliveryCall) -> Result<bool, KafkaError> {
+        match self.hand_over(record, Box::new(Delivery::Call(on_end))) {
+            Ok(()) => Ok(true),
+            Err((error, _)) if is_queue_full(&error) => Ok(false),
+            Err((error, _)) => Err(KafkaError::new(format!("sending to {}", record.topic), error)),
+        }
+    }
+
+    fn hand_over(
+        &self,
+        record: &Outgoing<'_>,
+        delivery: Box<Delivery>,
+    ) -> Result<(), (RdKafkaError, Box<Delivery>)> {
+        let mut base: BaseRecord<'_, [u8], [u8], _> =
+            BaseRecord::with_opaque_to(record.topic, delivery);
+        base.payload = (!record.is_tombstone).then_some(record.value);
+        base.key = record.key;
+        base.partition = record.partition;
+        base.timestamp = record.timestamp_ms;
+        if !record.headers.is_empty() {
+            base.headers = Some(owned(&record.headers));
+        }
+        self.inner.send(base).map_err(|(error, back)| (error, back.delivery_opaque))
     }
 
     /// Waits until everything handed over is delivered or has failed.
@@ -237,6 +272,10 @@ impl Producer {
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         self.inner.flush(timeout).map_err(|e| KafkaError::new("flushing", e))
     }
+}
+
+fn is_queue_full(error: &RdKafkaError) -> bool {
+    matches!(error, RdKafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
 }
 
 fn owned(headers: &Headers) -> OwnedHeaders {

@@ -80,6 +80,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("item-embeddings.yaml", include_str!("../../topics/item-embeddings.yaml")),
     ("item-features.yaml", include_str!("../../topics/item-features.yaml")),
     ("models.yaml", include_str!("../../topics/models.yaml")),
+    ("impressions.yaml", include_str!("../../topics/impressions.yaml")),
     ("dead-letters.yaml", include_str!("../../topics/dead-letters.yaml")),
 ];
 

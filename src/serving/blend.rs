@@ -24,6 +24,7 @@ use crate::time::EventTime;
 
 use super::pipeline::Pipeline;
 use super::query::{Candidate, Contribution, HistoryItem, Query, SourceKind, World};
+use super::shown::Shown;
 
 /// Events until the first weights, which are equal, count for little.
 const PRIOR_EVENTS: f64 = 10.0;
@@ -172,12 +173,17 @@ pub struct Blends {
 impl Blends {
     /// The one for a query.
     pub(super) fn of(&self, query: &Query<'_>) -> &Blend {
+        self.named(query).1
+    }
+
+    /// The same with its name.
+    pub(super) fn named(&self, query: &Query<'_>) -> (&'static str, &Blend) {
         if query.history.is_empty() && query.request.context_item.is_none() {
-            &self.newcomer
+            ("newcomer", &self.newcomer)
         } else if query.request.include_seen {
-            &self.any
+            ("any", &self.any)
         } else {
-            &self.unseen
+            ("unseen", &self.unseen)
         }
     }
 }
@@ -231,7 +237,9 @@ impl BlendLearner {
         request.at = Some(EventTime::from_millis(one.event_time));
         request.include_seen = true;
         let blends = Blends::default();
-        let world = World { user: &user, global: tables, catalog, items, blends: &blends };
+        let shown = Shown::default();
+        let world =
+            World { user: &user, global: tables, catalog, items, blends: &blends, shown: &shown };
         let mut query = Query::new(&request, world);
         query.history = history(one, tables);
         query.known = query.history.iter().map(HistoryItem::hash).collect();

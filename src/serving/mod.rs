@@ -1,27 +1,33 @@
 //! Request → ranked list. Sources, hydrators, filters, a scorer, a selector and side effects are
 //! small components; [`Pipeline`] owns the loop and the telemetry.
 //!
-//! Enters: a request, the user's state, the global tables, the catalog. Leaves: an [`Outcome`]. Never writes
-//! state. The same request over the same state with the same seed gives the same list.
+//! Enters: a request, the user's state, what the user was shown, the global tables, the catalog.
+//! Leaves: an [`Outcome`]. Never writes state. The same request over the same state with the same seed gives the same list.
 
 mod blend;
 mod filters;
 mod hydrators;
+mod impression;
 mod pipeline;
 mod query;
 mod scorers;
 mod selectors;
+mod shown;
 mod side_effects;
 mod sources;
 #[cfg(test)]
 mod tests;
 
 pub use blend::{Blend, BlendLearner, Blends, Prediction};
-pub use pipeline::{Outcome, Pipeline, Scored};
+pub use impression::{FEATURE_SCHEMA, impression};
+pub use pipeline::{Outcome, Pipeline, Scored, SideEffect};
 pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, UserVector, Why, World};
+pub use shown::Shown;
 
 /// What ranks until a model has been trained.
 pub const UNTRAINED: &str = "untrained";
+/// The experiment arm of lists while there is no experiment.
+pub const DEFAULT_ARM: &str = "default";
 
 /// The pipeline that needs no trained model. A component is one file and one line here.
 pub fn untrained() -> Pipeline {
@@ -40,6 +46,7 @@ pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
         .filter(filters::Creators)
         .filter(filters::Categories)
         .scorer(scorers::Mixture)
+        .scorer(scorers::Fatigue)
         .selector(selectors::Top)
         .side_effect(side_effects::CountServed)
 }

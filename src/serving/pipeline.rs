@@ -212,6 +212,10 @@ impl Pipeline {
         let mut candidates = self.find(&mut query);
         self.score(&query, &mut candidates);
         let list = self.select(&query, candidates);
+        if list.len() < query.request.count {
+            let reason = format!("{} of {} items: no more fit", list.len(), query.request.count);
+            query.degrade("count", reason);
+        }
         self.take_effect(&query, &list);
         finish(query, list)
     }
@@ -263,6 +267,7 @@ impl Pipeline {
                     source: kind,
                     score: proposal.score,
                     rank,
+                    share: 0.0,
                     why: proposal.why,
                 });
             }
@@ -302,11 +307,7 @@ impl Pipeline {
     }
 }
 
-fn finish(mut query: Query<'_>, list: Vec<Scored>) -> Outcome {
-    if list.len() < query.request.count {
-        let reason = format!("{} of {} items: no more fit", list.len(), query.request.count);
-        query.degrade("count", reason);
-    }
+fn finish(query: Query<'_>, list: Vec<Scored>) -> Outcome {
     let surface = query.request.surface.as_str();
     let items = list.into_iter().map(|s| reply_item(s.candidate, s.propensity, surface));
     Outcome { items: items.collect(), degraded: query.degraded }

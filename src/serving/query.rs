@@ -13,6 +13,7 @@ use crate::model::BasisVersion;
 use crate::time::EventTime;
 
 use super::blend::Blends;
+use super::shown::Shown;
 
 /// What a request is answered from.
 pub struct World<'a> {
@@ -26,6 +27,8 @@ pub struct World<'a> {
     pub items: &'a ItemTables,
     /// What the word of each source counts.
     pub blends: &'a Blends,
+    /// What the user was lately shown; empty for a user never answered, or where it is missing.
+    pub shown: &'a Shown,
 }
 
 /// A request on its way through the pipeline.
@@ -58,6 +61,8 @@ pub struct Query<'a> {
 /// Candidates that a source puts forward beyond what filters can take: for those that other
 /// requests of the same user exclude.
 const SPARE: usize = 30;
+/// The same for what was shown, at most: some ten lists.
+const SPARE_FOR_SHOWN: usize = 100;
 /// The same where too few were left: all of a trending list. Half a millisecond more, which only
 /// lists pay for that would be short otherwise.
 const SPARE_WHERE_SHORT: usize = 1_000;
@@ -162,9 +167,11 @@ impl<'a> Query<'a> {
         self.degraded.retain(|d| SourceKind::ALL.iter().all(|source| source.name() != d.part));
     }
 
-    /// How many items a source puts forward: enough for a full list, whatever the filters take.
+    /// How many items a source puts forward: enough for a full list, whatever the filters take,
+    /// and for another one than the user was shown.
     pub fn proposals(&self) -> usize {
-        self.request.count + self.known.len() + self.request.exclude.len() + self.spare
+        let shown = self.world.shown.len().min(SPARE_FOR_SHOWN);
+        self.request.count + self.known.len() + self.request.exclude.len() + shown + self.spare
     }
 
     /// Says that a part could not contribute.
@@ -243,6 +250,8 @@ pub struct Contribution {
     pub score: f32,
     /// From 0, within the source.
     pub rank: usize,
+    /// What this adds to the candidate's score; 0 until scored.
+    pub share: f64,
     /// Why.
     pub why: Why,
 }

@@ -1,4 +1,5 @@
 mod catalog;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -104,6 +105,15 @@ fn operand(events: &[Own]) -> Vec<u8> {
 }
 
 fn answer(request: &Request, user: &UserState<'_>, global: &GlobalTables) -> Outcome {
+    answer_after(request, user, global, &Shown::default())
+}
+
+fn answer_after(
+    request: &Request,
+    user: &UserState<'_>,
+    global: &GlobalTables,
+    shown: &Shown,
+) -> Outcome {
     untrained().run(Query::new(
         request,
         World {
@@ -112,6 +122,7 @@ fn answer(request: &Request, user: &UserState<'_>, global: &GlobalTables) -> Out
             catalog: &Catalog::default(),
             items: &ItemTables::new(TablesConfig::default()),
             blends: &Blends::default(),
+            shown,
         },
     ))
 }

@@ -44,6 +44,10 @@ metrics_table! {
         "Items that a source put forward or a filter removed, by stage and component.";
     describe_counter ITEMS_SERVED = "driftline_items_served_total", Count,
         "Items served, by the source that put them forward most strongly.";
+    describe_counter IMPRESSIONS = "driftline_impressions_total", Count,
+        "Lists answered, by what became of their record: sent, or dropped where it could not be.";
+    describe_gauge SHOWN_BYTES = "driftline_shown_bytes", Bytes,
+        "Memory of what users were lately shown, over all shards.";
     describe_counter PREDICTIONS = "driftline_predictions_total", Count,
         "Events predicted before they were learnt, by source and outcome: hit, among its first 20, or miss.";
     describe_gauge BLEND_WEIGHT = "driftline_blend_weight", Count,

@@ -4,9 +4,9 @@
 //! ten events cost to fold. So what was read is kept, within a budget, and goes on from the events
 //! that are committed.
 
-use hashbrown::HashTable;
 use metrics::{Counter, counter};
 
+use super::generations::{Generations, Held};
 use crate::event::History;
 use crate::feature::Positives;
 use crate::state::StoreError;
@@ -20,22 +20,22 @@ const READS_PER_COMMIT: usize = 2_000;
 
 /// Of one shard; gone with the shard, since another worker folds on.
 pub struct Histories {
-    /// By hash of the user. Looked up in `young` first; what is found in `old` becomes young.
-    young: HashTable<Liked>,
-    old: HashTable<Liked>,
-    young_bytes: usize,
-    /// Bytes of a generation; there are two.
-    limit: usize,
+    users: Generations<Liked>,
     reads_left: usize,
     served: [Counter; 3],
 }
 
+#[derive(Default)]
 struct Liked {
-    /// Hash of the user, which is all that is hashed.
-    user: u64,
     positives: Positives,
     /// Whether the state's own are among them.
     is_whole: bool,
+}
+
+impl Held for Liked {
+    fn bytes(&self) -> usize {
+        self.positives.bytes() - size_of::<Positives>()
+    }
 }
 
 impl Histories {
@@ -43,10 +43,7 @@ impl Histories {
     pub fn new(bytes: usize) -> Self {
         let outcomes = ["held", "read", "partial"];
         Self {
-            young: HashTable::new(),
-            old: HashTable::new(),
-            young_bytes: 0,
-            limit: bytes / 2,
+            users: Generations::new(bytes),
             reads_left: 0,
             served: outcomes.map(|outcome| counter!(names::HISTORIES, "outcome" => outcome)),
         }
@@ -69,47 +66,23 @@ impl Histories {
         at: EventTime,
         read: impl FnOnce() -> Result<Positives, StoreError>,
     ) -> Result<History<'static>, StoreError> {
-        let known = match self.young.find_mut(user, |known| known.user == user) {
-            Some(known) => known,
-            None => {
-                let known = self.old.find_entry(user, |known| known.user == user);
-                let known = match known {
-                    Ok(held) => held.remove().0,
-                    Err(_) => Liked { user, positives: Positives::default(), is_whole: false },
-                };
-                self.young_bytes += known.bytes();
-                self.young.insert_unique(user, known, |known| known.user).into_mut()
+        let (reads_left, served) = (&mut self.reads_left, &self.served);
+        self.users.change(user, |known| {
+            let mut outcome = 0;
+            if !known.is_whole {
+                outcome = 2;
+                if *reads_left > 0 {
+                    outcome = 1;
+                    *reads_left -= 1;
+                    known.positives = read()?.and(&known.positives);
+                    known.is_whole = true;
+                }
             }
-        };
-        let before = known.bytes();
-        let mut outcome = 0;
-        if !known.is_whole {
-            outcome = 2;
-            if self.reads_left > 0 {
-                outcome = 1;
-                self.reads_left -= 1;
-                known.positives = read()?.and(&known.positives);
-                known.is_whole = true;
-            }
-        }
-        self.served[outcome].increment(1);
-        let history = known.positives.before(at);
-        known.positives.learn(item, at);
-        self.young_bytes = self.young_bytes + known.bytes() - before;
-        if self.young_bytes > self.limit {
-            // As large as the last one became: growing moves everybody.
-            let next = HashTable::with_capacity(self.young.len());
-            self.old = std::mem::replace(&mut self.young, next);
-            self.young_bytes = 0;
-        }
-        Ok(history)
-    }
-}
-
-impl Liked {
-    /// With its place in the table.
-    fn bytes(&self) -> usize {
-        self.positives.bytes() + 24
+            served[outcome].increment(1);
+            let history = known.positives.before(at);
+            known.positives.learn(item, at);
+            Ok(history)
+        })
     }
 }
 
@@ -171,7 +144,7 @@ mod tests {
                 Ok(Positives::default())
             };
             histories.like(user, n, minute(n), count).unwrap();
-            let held: usize = histories.young.iter().chain(&histories.old).map(Liked::bytes).sum();
+            let held = histories.users.bytes();
             assert!(held <= (64 << 10) + 1_000, "{held} bytes");
         }
         assert_eq!(read, 1);

@@ -207,9 +207,12 @@ impl Ingest {
     }
 
     fn ours(&self, shard: Shard) -> Ours {
-        let bytes = self.context.config.items.history_cache_bytes;
-        let bytes = bytes / self.context.partitions.max(1) as usize;
-        Ours { shard: Arc::new(OwnedShard::new(shard, bytes)), anchors: [None, None] }
+        let share = |bytes: usize| bytes / self.context.partitions.max(1) as usize;
+        let config = &self.context.config;
+        let history_bytes = share(config.items.history_cache_bytes);
+        let shown_bytes = share(config.serving.shown_bytes);
+        let shard = OwnedShard::new(shard, history_bytes, shown_bytes);
+        Ours { shard: Arc::new(shard), anchors: [None, None] }
     }
 
     /// Takes a shard out of everybody's sight; its store closes with its last user.

@@ -8,14 +8,17 @@
 mod catalog_feed;
 mod commit;
 mod dead_letter;
+mod generations;
 mod global_feed;
 mod histories;
 mod hot;
+mod impressions;
 mod ingest;
 mod items;
 mod replies;
 mod requests;
 mod shards;
+mod shown;
 mod stores;
 
 use std::path::PathBuf;
@@ -175,7 +178,8 @@ impl Worker {
     }
 
     /// Whether it can take traffic: global tables warmed, catalog and item tables read to their
-    /// ends, shards restored to where the log ended when they were assigned.
+    /// ends, shards restored to where the log ended when they were assigned, what their users were
+    /// shown read back.
     pub fn health(&self) -> HealthReport {
         health(&self.shards, &self.feed, &self.catalog, &self.items)
     }
@@ -273,6 +277,8 @@ fn health(
     details.push(format!("catalog: {}", if listed { "read" } else { "being read" }));
     let items = items.is_loaded();
     details.push(format!("items: {}", if items { "read" } else { "being read" }));
+    let shown = shards.know_what_was_shown();
+    details.push(format!("shown: {}", if shown { "read" } else { "being read" }));
     let (owned, restoring) = shards.counts();
     let joined = shards.has_joined();
     if joined {
@@ -280,7 +286,8 @@ fn health(
     } else {
         details.push("shards: waiting for an assignment".into());
     }
-    HealthReport { ready: warmed && listed && items && joined && restoring == 0, details }
+    let read = warmed && listed && items && shown;
+    HealthReport { ready: read && joined && restoring == 0, details }
 }
 
 fn make_folder(path: &PathBuf) -> Result<(), WorkerError> {
@@ -301,7 +308,10 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
             ))
         })
     };
-    let names = [topics.watch_events(), topics.click_events(), topics.requests()];
+    let mut names = vec![topics.watch_events(), topics.click_events(), topics.requests()];
+    if config.serving.impressions {
+        names.push(topics.impressions());
+    }
     let counts = names.iter().map(|n| count(n)).collect::<Result<Vec<_>, _>>()?;
     if counts.iter().any(|c| *c != counts[0]) {
         let found: Vec<_> =

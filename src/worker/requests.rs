@@ -16,12 +16,13 @@ use metrics::{counter, gauge, histogram};
 use answerer::Answerer;
 
 use super::global_feed::FeedState;
+use super::impressions::{self, Impressions, warmer};
 use super::replies::{self, KnownTopics, ReturnAddress};
 use super::{Context, WorkerError};
 use crate::event::{After, ErrorKind, Reply, Request, Source, decode_request};
 use crate::kafka::{
-    Delivery, Outgoing, Position, Producer, ProducerKind, Reader, Record, TopicPartition, headers,
-    partition_of,
+    Delivery, KafkaError, Outgoing, Position, Producer, ProducerKind, Reader, Record,
+    TopicPartition, headers, partition_of,
 };
 use crate::runtime::{self, Urgency};
 use crate::serving;
@@ -82,7 +83,9 @@ pub fn start(
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
 
     let mut threads = Vec::new();
-    let pipeline = Arc::new(serving::untrained());
+    let impressions = Impressions::start(&context)?;
+    let note = impressions::Note { context: context.clone(), impressions: impressions.clone() };
+    let pipeline = Arc::new(serving::untrained().side_effect(note));
     for number in 0..config.worker.serving_threads {
         let answerer = Answerer {
             context: context.clone(),
@@ -95,6 +98,14 @@ pub fn start(
         let body = move || work.iter().for_each(|job| answerer.answer(job));
         threads.push(runtime::spawn(&format!("serving-{number}"), Urgency::Now, body).map_err(io)?);
     }
+    let warmer = match &impressions {
+        Some(_) => {
+            let (warmer, thread) = warmer::start(&context)?;
+            threads.push(thread);
+            Some(warmer)
+        }
+        None => None,
+    };
     let requests = Requests {
         topic: config.topics.requests(),
         context,
@@ -102,6 +113,8 @@ pub fn start(
         reader,
         reply_topics: RefCell::default(),
         producer,
+        impressions,
+        warmer,
         jobs,
         waiting: Vec::new(),
         in_flight: HashMap::new(),
@@ -139,6 +152,9 @@ struct Requests {
     reader: Reader,
     reply_topics: RefCell<KnownTopics>,
     producer: Arc<Producer>,
+    /// None where they are not wanted, and then nothing is read back either.
+    impressions: Option<Arc<Impressions>>,
+    warmer: Option<Sender<warmer::Order>>,
     jobs: Sender<Job>,
     waiting: Vec<Job>,
     in_flight: HashMap<i32, InFlight>,
@@ -216,6 +232,8 @@ impl Requests {
         let started = self.reader.noted(&tp).and_then(|noted| {
             let (low, high) = self.reader.bounds(&tp)?;
             let from = noted.filter(|n| (low..=high).contains(n)).unwrap_or(low);
+            // Before anything is answered: what was shown here comes after the end found now.
+            self.read_back_shown(partition)?;
             self.reader.add(&tp, Position::At(from)).map(|()| from)
         });
         match started {
@@ -228,6 +246,21 @@ impl Requests {
                 self.unopened.push(partition);
             }
         }
+    }
+
+    fn read_back_shown(&self, partition: i32) -> Result<(), KafkaError> {
+        let Some(owned) = self.context.shards.get(partition) else { return Ok(()) };
+        let memory = Arc::clone(owned.shown());
+        let Some(warmer) = &self.warmer else {
+            memory.set_warm();
+            return Ok(());
+        };
+        let config = &self.context.config;
+        let tp = TopicPartition { topic: config.topics.impressions(), partition };
+        let (from, until) = warmer::tail(&self.reader, &tp, config.serving.shown_warm_records)?;
+        // Only refused once the worker stops.
+        let _ = warmer.send(warmer::Order { partition, from, until, memory });
+        Ok(())
     }
 
     fn close(&mut self, partition: i32) {
@@ -260,10 +293,15 @@ impl Requests {
             }
         }
         self.in_flight.remove(&partition);
+        if let Some(impressions) = &self.impressions {
+            impressions.flush_for_handover();
+        }
     }
 
     fn note_all(&mut self) {
         gauge!(names::REQUESTS_WAITING).set(self.waiting.len() as f64);
+        let shown: usize = self.context.shards.all().iter().map(|o| o.shown().bytes()).sum();
+        gauge!(names::SHOWN_BYTES).set(shown as f64);
         let mut positions = Vec::new();
         for (&partition, in_flight) in &mut self.in_flight {
             let answered = in_flight.answered();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::histories::Histories;
+use super::shown::ShownMemory;
 use crate::event::Source;
 use crate::state::Shard;
 use crate::state::hot::Version;
@@ -16,14 +17,21 @@ pub struct OwnedShard {
     /// End of each source's log at assignment; -1 while the source is not assigned.
     targets: [AtomicI64; 2],
     histories: Mutex<Histories>,
+    shown: Arc<ShownMemory>,
 }
 
 impl OwnedShard {
     /// A shard none of whose sources is assigned yet, with so many bytes for what its users have
-    /// liked.
-    pub fn new(shard: Shard, history_bytes: usize) -> Self {
+    /// liked and for what they were shown.
+    pub fn new(shard: Shard, history_bytes: usize, shown_bytes: usize) -> Self {
         let histories = Mutex::new(Histories::new(history_bytes));
-        Self { shard, targets: [AtomicI64::new(-1), AtomicI64::new(-1)], histories }
+        let shown = Arc::new(ShownMemory::new(shown_bytes));
+        Self { shard, targets: [AtomicI64::new(-1), AtomicI64::new(-1)], histories, shown }
+    }
+
+    /// What its users were shown.
+    pub(super) fn shown(&self) -> &Arc<ShownMemory> {
+        &self.shown
     }
 
     /// What its users have liked, for whoever commits.
@@ -102,6 +110,11 @@ impl Shards {
     /// Whether the group has ever assigned something, possibly nothing.
     pub fn has_joined(&self) -> bool {
         self.joined.load(Ordering::Acquire)
+    }
+
+    /// Whether it is known what the users of all of them were shown.
+    pub fn know_what_was_shown(&self) -> bool {
+        self.all().iter().all(|owned| owned.shown.is_warm())
     }
 
     /// How many are owned, and how many of them are not restored.

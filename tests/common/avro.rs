@@ -27,6 +27,7 @@ codecs! {
     REQUEST = "recommendation-request.v1.avsc";
     REPLY = "recommendation-reply.v1.avsc";
     ITEM = "catalog-item.v1.avsc";
+    IMPRESSION = "impression.v1.avsc";
 }
 
 impl Codec {

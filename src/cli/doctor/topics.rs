@@ -52,7 +52,10 @@ pub fn check(
 /// A user's events and requests must meet in one shard.
 fn partitions_agree(report: &mut Report, config: &Config, there: &[TopicMetadata]) {
     let topics = &config.topics;
-    let keyed = [topics.watch_events(), topics.click_events(), topics.requests()];
+    let mut keyed = vec![topics.watch_events(), topics.click_events(), topics.requests()];
+    if config.serving.impressions {
+        keyed.push(topics.impressions());
+    }
     let found: Vec<&TopicMetadata> = there.iter().filter(|t| keyed.contains(&t.name)).collect();
     let (Some(first), true) = (found.first(), found.len() == keyed.len()) else { return };
     if found.iter().all(|topic| topic.partitions == first.partitions) {
@@ -95,12 +98,12 @@ fn reply_topics(report: &mut Report, config: &Config) {
 mod tests {
     use super::*;
 
-    fn partitions(counts: [i32; 3]) -> Report {
+    fn partitions(counts: [i32; 4]) -> Report {
         let config = Config::default();
         let topics = &config.topics;
-        let names = [topics.watch_events(), topics.click_events(), topics.requests()];
+        let keyed = [topics.watch_events(), topics.click_events(), topics.requests()];
+        let names = keyed.into_iter().chain([topics.impressions()]);
         let there: Vec<TopicMetadata> = names
-            .into_iter()
             .zip(counts)
             .map(|(name, partitions)| TopicMetadata { name, partitions, ..Default::default() })
             .collect();
@@ -111,8 +114,9 @@ mod tests {
 
     #[test]
     fn user_keyed_topics_must_have_the_same_number_of_partitions() {
-        assert!(partitions([4, 4, 4]).is_ok());
-        assert!(!partitions([4, 8, 4]).is_ok());
+        assert!(partitions([4, 4, 4, 4]).is_ok());
+        assert!(!partitions([4, 8, 4, 4]).is_ok());
+        assert!(!partitions([4, 4, 4, 8]).is_ok());
     }
 
     #[test]

@@ -70,6 +70,10 @@ fn serde_default(record: &str) -> Value {
         "DecayedCounts" => of::<DecayedCounts>(),
         "CoWatched" => of::<CoWatched>(),
         "ModelManifest" => of::<ModelManifest>(),
+        "Impression" => of::<Impression<'static>>(),
+        "SourceWeight" => of::<SourceWeight<'static>>(),
+        "ShownItem" => of::<ShownItem<'static>>(),
+        "SourceScore" => of::<SourceScore<'static>>(),
         other => panic!("{other} has no wire type in this test"),
     }
 }
@@ -212,6 +216,7 @@ fn read_by_us(subject: &Subject, bytes: &[u8]) -> Value {
         "item-embedding" => of::<EmbeddingRecord<'_>>(subject, bytes),
         "item-features" => of::<FeaturesRecord>(subject, bytes),
         "model-manifest" => of::<ModelManifest>(subject, bytes),
+        "impression" => of::<Impression<'_>>(subject, bytes),
         other => panic!("{other} has no wire type in this test"),
     }
 }

@@ -30,6 +30,36 @@ fn interactions_that_version_1_wrote_are_still_read() {
 }
 
 #[test]
+fn impressions_that_version_1_wrote_are_still_read() {
+    let shown = ShownItem {
+        item: "video-1",
+        position: 1,
+        score: 0.25,
+        propensity: 0.5,
+        sources: vec![SourceScore { source: "trending", score: 7.5, rank: 3 }],
+        features: vec![Some(0.125), None],
+    };
+    let impression = Impression {
+        request_id: "request",
+        user: "user",
+        event_time: 1_650_000_000_123,
+        answered_at: 1_650_000_000_456,
+        surface: "home",
+        context_item: Some("video-2"),
+        model_version: "untrained",
+        arm: "default",
+        blend: "unseen",
+        blend_observed: 42,
+        weights: vec![SourceWeight { source: "trending", weight: 0.75 }],
+        degraded: vec!["count"],
+        feature_schema: "mixture.v1",
+        items: vec![shown],
+    };
+    let bytes = crate::fixtures::bytes("impression.v1.avro", || impression.encode().unwrap());
+    assert_eq!(Impression::decode(&bytes), Ok(impression));
+}
+
+#[test]
 fn what_version_1_wrote_of_items_is_still_read() {
     let vector = LiveVector { basis: -2, vector: Bytes::from(vec![1, 2, 255]) };
     let embedding = EmbeddingRecord { vectors: vec![vector] };

@@ -112,7 +112,7 @@ proptest! {
             }
             last.insert(name(n), record);
         }
-        let world = World { user: &user, global: &global, catalog: &catalog, items: &ItemTables::new(TablesConfig::default()), blends: &Blends::default() };
+        let world = World { user: &user, global: &global, catalog: &catalog, items: &ItemTables::new(TablesConfig::default()), blends: &Blends::default(), shown: &Shown::default() };
         let outcome = untrained().run(Query::new(&request, world));
         let may = |item: &str| may_be_served(last.get(item), &request, required);
         for item in &outcome.items {
@@ -148,6 +148,7 @@ fn a_list_is_full_though_most_of_what_is_trending_may_not_be_in_it() {
             catalog,
             items: &ItemTables::new(TablesConfig::default()),
             blends: &Blends::default(),
+            shown: &Shown::default(),
         };
         untrained().run(Query::new(request, world))
     };

@@ -161,9 +161,22 @@ impl Answerer {
         let catalog = self.context.catalog.read();
         let blends = self.context.blends.get();
         let items = self.context.items.tables();
-        let world = World { user, global: &global, catalog: &catalog, items, blends: &blends };
+        let owned = self.context.shards.get(job.partition);
+        let memory = owned.as_ref().map(|owned| owned.shown());
+        let shown = memory.map(|m| m.of(job.request.user.as_str())).unwrap_or_default();
+        let world = World {
+            user,
+            global: &global,
+            catalog: &catalog,
+            items,
+            blends: &blends,
+            shown: &shown,
+        };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
+        if memory.is_none_or(|memory| !memory.is_warm()) {
+            query.degrade("shown", "what the user was shown is not read yet: it may come again");
+        }
         if after == After::Missed {
             query.degrade(
                 "read_your_writes",
@@ -175,7 +188,7 @@ impl Answerer {
             request_id: job.request.request_id.clone(),
             user: job.request.user.to_string(),
             model_version: serving::UNTRAINED.into(),
-            arm: "default".into(),
+            arm: serving::DEFAULT_ARM.into(),
             items: outcome.items,
             degraded: outcome.degraded,
             after,
