@@ -264,6 +264,7 @@ fn the_topics_of_an_installation_share_its_prefix() {
         topics.item_embeddings(),
         topics.item_features(),
         topics.models(),
+        topics.impressions(),
     ];
     assert!(all.iter().all(|t| t.starts_with("staging-")), "{all:?}");
     let files = crate::kafka::load_topic_files(None, "staging-").unwrap();

@@ -29,7 +29,7 @@ fn a_list_that_was_shown_in_vain_makes_room_for_another_and_the_same_state_gives
     let first = answer(&request, &user, &global);
     let mut shown = Shown::default();
     (0..6).for_each(|n| {
-        shown.note(&n.to_string(), global.watermark(), hashes(&first.items));
+        shown.note(&n.to_string(), request.at.unwrap(), hashes(&first.items));
     });
     let next = answer_after(&request, &user, &global, &shown);
     assert!(next.items.iter().all(|item| first.items.iter().all(|old| old.item != item.item)));
