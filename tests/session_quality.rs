@@ -9,7 +9,7 @@ use driftline::dataset::{ColumnMapping, Dataset, Format, PERIOD_MS};
 use driftline::evaluation::metrics::Metric;
 use driftline::evaluation::{Arm, Log, Protocol, Run, Selection, Target, plan};
 use driftline::feature::FoldRules;
-use driftline::serving::SourceKind;
+use driftline::serving::{ListRules, SourceKind};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/diginetica");
 const LIST: usize = 20;
@@ -41,7 +41,8 @@ fn diginetica_per_event_reaches_the_published_best_and_more() {
     let protocol = Protocol::Periods { length_ms: PERIOD_MS, per_event: true };
     let plan = plan(&log, &protocol, &selection).expect("a plan");
     let arms = vec![Arm { name: "blend".into(), sources: SourceKind::ALL.to_vec() }];
-    let run = Run { log: &log, plan: &plan, given: &[], arms, top: LIST, repeats: true };
+    let lists = ListRules { exploration: 0.0, ..ListRules::default() };
+    let run = Run { log: &log, plan: &plan, given: &[], arms, top: LIST, lists, repeats: true };
     let found = run.evaluate(
         FoldRules::default(),
         GlobalConfig::default().tables(),

@@ -16,7 +16,7 @@ use crate::evaluation::{
 };
 use crate::event::MAX_COUNT;
 use crate::runtime::Stop;
-use crate::serving::SourceKind;
+use crate::serving::{ListRules, SourceKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ProtocolName {
@@ -97,6 +97,9 @@ pub struct Args {
     /// The share of targets scored, above 0, at most 1
     #[arg(long, default_value_t = 1.0, value_parser = parse_share)]
     sample: f64,
+    /// The share of places given to items drawn at random, in place of `serving.exploration`
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = parse_exploration)]
+    exploration: f64,
     /// Decides the sample and the intervals
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -144,6 +147,11 @@ fn parse_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("{text:?} is no share above 0 and at most 1, such as 0.1"))
 }
 
+fn parse_exploration(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("{text:?} is no share from 0 to 1, such as 0.02"))
+}
+
 fn parse_top(text: &str) -> Result<usize, String> {
     let top = text.parse().ok().filter(|top| (1..=MAX_COUNT).contains(top));
     top.ok_or_else(|| format!("{text:?}: a list has 1 to {MAX_COUNT} items"))
@@ -171,6 +179,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         given: &given,
         arms: Arm::all(&sources, args.ablate),
         top: args.top,
+        lists: ListRules { exploration: args.exploration, ..config.serving.list_rules() },
         repeats: selection.repeats,
     };
     let found = run.evaluate(

@@ -24,6 +24,7 @@ pub use load::{ConfigError, Sources, load};
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
 use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
 use crate::kafka::{ClientSettings, GroupProtocol};
+use crate::serving::ListRules;
 use crate::telemetry::LogFormat;
 
 /// The whole configuration. `config/driftline.toml` documents every key.
@@ -278,10 +279,17 @@ pub struct ServingConfig {
     pub shown_bytes: usize,
     /// Records of `impressions` read back when a shard is opened.
     pub shown_warm_records: i64,
+    /// How far an item gives way to one less like those above it, 0 to 1.
+    pub diversity: f64,
+    /// Items of one creator in a list at most, where others can fill it.
+    pub max_per_creator: usize,
+    /// Share of places given to new and little known items, drawn at random; 0 for none.
+    pub exploration: f64,
 }
 
 impl Default for ServingConfig {
     fn default() -> Self {
+        let lists = ListRules::default();
         Self {
             queue_limit: 1_000,
             default_deadline_ms: 5_000,
@@ -289,7 +297,18 @@ impl Default for ServingConfig {
             impressions: true,
             shown_bytes: 64 << 20,
             shown_warm_records: 10_000,
+            diversity: lists.diversity,
+            max_per_creator: lists.max_per_creator,
+            exploration: lists.exploration,
         }
+    }
+}
+
+impl ServingConfig {
+    /// What lists are made by, beside scores.
+    pub fn list_rules(&self) -> ListRules {
+        let Self { diversity, max_per_creator, exploration, .. } = *self;
+        ListRules { diversity, max_per_creator, exploration }
     }
 }
 
@@ -367,6 +386,7 @@ impl Config {
             ("state.cache_bytes", self.state.cache_bytes),
             ("state.write_buffer_bytes", self.state.write_buffer_bytes),
             ("serving.queue_limit", self.serving.queue_limit),
+            ("serving.max_per_creator", self.serving.max_per_creator),
             ("global.sessions", self.global.sessions),
         ];
         for (key, value) in positive {
@@ -387,6 +407,16 @@ impl Config {
         in_range("serving.default_deadline_ms", self.serving.default_deadline_ms, 1, 600_000)?;
         in_range("serving.shown_bytes", self.serving.shown_bytes, 1 << 16, 1 << 40)?;
         in_range("serving.shown_warm_records", self.serving.shown_warm_records, 0, i64::MAX)?;
+        let shares = [
+            ("serving.diversity", self.serving.diversity),
+            ("serving.exploration", self.serving.exploration),
+        ];
+        for (key, value) in shares {
+            // Not a number is in no range.
+            if !(0.0..=1.0).contains(&value) {
+                return Err(ConfigError::Invalid(format!("{key} is {value}; 0 to 1 are allowed")));
+            }
+        }
         in_range("global.warm_records", self.global.warm_records, 0, i64::MAX)?;
         let by_surface = self.global.trending_half_life_hours_by_surface.values();
         for &hours in by_surface.chain([&self.global.trending_half_life_hours]) {

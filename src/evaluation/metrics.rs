@@ -23,8 +23,24 @@ impl Placed {
             let ties = scores.iter().filter(|&&s| s == score).count() - 1;
             before as f32 + ties as f32 / 2.0
         });
-        let last = known.max(scores.len()).saturating_sub(1);
-        let unlisted = (scores.len() as f32 + last as f32) / 2.0;
+        Self::at(rank, scores.len(), known)
+    }
+
+    /// The same of a list whose order counts, which need not be that of the scores: equals are
+    /// those of the same score that stand beside the item.
+    pub fn on_list(scores: &[f64], index: Option<usize>, known: usize) -> Self {
+        let rank = index.map(|index| {
+            let is_equal = |score: &&f64| **score == scores[index];
+            let above = scores[..index].iter().rev().take_while(is_equal).count();
+            let below = scores[index + 1..].iter().take_while(is_equal).count();
+            index as f32 + (below as f32 - above as f32) / 2.0
+        });
+        Self::at(rank, scores.len(), known)
+    }
+
+    fn at(rank: Option<f32>, listed: usize, known: usize) -> Self {
+        let last = known.max(listed).saturating_sub(1);
+        let unlisted = (listed as f32 + last as f32) / 2.0;
         let place = rank.unwrap_or(unlisted);
         Self { rank, percentile: if last == 0 { 0.0 } else { place / last as f32 } }
     }
@@ -144,6 +160,13 @@ mod tests {
     }
 
     #[test]
+    fn the_place_on_a_list_is_that_of_the_list_where_it_is_not_by_score() {
+        let third = Placed::on_list(&[0.9, 0.5, 0.7, 0.5, 0.5], Some(2), 10);
+        assert_eq!(third.rank, Some(2.0));
+        assert_eq!(Placed::on_list(&[0.9, 0.5, 0.7, 0.5, 0.5], Some(3), 10).rank, Some(3.5));
+    }
+
+    #[test]
     fn an_item_that_is_not_on_the_list_is_tied_behind_it() {
         let missing = Placed::of(&[0.9, 0.8], None, 11);
         // Places 2 to 10 are left, 6 in the middle.
@@ -183,6 +206,7 @@ mod tests {
                 (0..scores.len()).filter(|&i| scores[i] == scores[index]).collect();
             let naive = equals.iter().sum::<usize>() as f32 / equals.len() as f32;
             prop_assert_eq!(Placed::of(&scores, Some(index), 100).rank, Some(naive));
+            prop_assert_eq!(Placed::on_list(&scores, Some(index), 100).rank, Some(naive));
         }
     }
 }

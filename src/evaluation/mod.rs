@@ -31,7 +31,7 @@ use crate::config::ItemsConfig;
 use crate::event::RecommendedItem;
 use crate::feature::FoldRules;
 use crate::global::GlobalTables;
-use crate::serving::SourceKind;
+use crate::serving::{ListRules, SourceKind};
 use crate::time::EventTime;
 
 /// A choice of sources that is evaluated.
@@ -90,6 +90,10 @@ pub struct ArmResult {
     pub placed: Vec<Placed>,
     /// How often each item, by number, was among the first of a list.
     pub shown: Vec<u32>,
+    /// Sum, over lists of two items or more, of the mean of 1 − similarity over their pairs.
+    pub diversity: f64,
+    /// How many such lists there were.
+    pub diverse_lists: u32,
     /// For reading the users and making the lists.
     pub took: Duration,
 }
@@ -123,6 +127,8 @@ pub struct Run<'a> {
     pub arms: Vec<Arm>,
     /// Length of the lists.
     pub top: usize,
+    /// What lists are made by, beside scores.
+    pub lists: ListRules,
     /// Whether lists may hold what the user has had.
     pub repeats: bool,
 }
@@ -142,7 +148,7 @@ impl Run<'_> {
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Option<Evaluation>, ReplayError> {
         let arms = self.arms.iter().map(|arm| arm.sources.as_slice());
-        let mut replayer = Replayer::new(self.log, rules, tables, catalog, items, arms);
+        let mut replayer = Replayer::new(self.log, rules, tables, catalog, items, self.lists, arms);
         let mut found = Evaluation {
             scored: Vec::with_capacity(self.plan.periods.len()),
             arms: self.arms.iter().map(|arm| self.empty(arm)).collect(),
@@ -178,7 +184,8 @@ impl Run<'_> {
     fn empty(&self, arm: &Arm) -> ArmResult {
         let placed = Vec::with_capacity(self.plan.periods.len());
         let shown = vec![0; self.log.items.len()];
-        ArmResult { arm: arm.clone(), placed, shown, took: Duration::ZERO }
+        let arm = arm.clone();
+        ArmResult { arm, placed, shown, diversity: 0.0, diverse_lists: 0, took: Duration::ZERO }
     }
 
     fn score(
@@ -203,12 +210,16 @@ impl Run<'_> {
                     result.shown[item as usize] += 1;
                 }
             }
+            if let Some(diversity) = replayer.diversity(&list[..list.len().min(self.top)]) {
+                result.diversity += diversity;
+                result.diverse_lists += 1;
+            }
             result.placed.push(match given {
                 Some(given) => place_among(list, given),
                 None => {
                     let scores: Vec<f64> = list.iter().map(|item| item.score).collect();
                     let index = list.iter().position(|item| item.item == wanted);
-                    Placed::of(&scores, index, known)
+                    Placed::on_list(&scores, index, known)
                 }
             });
         })?;
@@ -246,6 +257,12 @@ impl Evaluation {
     pub fn mean(&self, arm: usize, metric: Metric) -> f64 {
         let placed = self.arms[arm].placed.iter();
         placed.zip(&self.scored).map(|(placed, scored)| scored.weight * metric.of(placed)).sum()
+    }
+
+    /// Intra-list diversity: the mean over lists of 1 − the mean similarity of their pairs, as the
+    /// selector has it.
+    pub fn diversity(&self, arm: usize) -> f64 {
+        self.arms[arm].diversity / f64::from(self.arms[arm].diverse_lists.max(1))
     }
 
     /// How much the blend is above an arm, with its paired interval.

@@ -16,7 +16,8 @@ use crate::ids::{Prehashed, Surface, UserId, stable_hash};
 use crate::model::ials::IalsConfig;
 use crate::model::{BasisVersion, HistoryWeights, ModelError};
 use crate::serving::{
-    BlendLearner, Pipeline, Query, Shown, SourceKind, World, blend_learner, untrained_of,
+    BlendLearner, ListRules, Pipeline, Query, Shown, SourceKind, World, blend_learner,
+    intra_list_diversity, untrained_of,
 };
 
 /// Operands are folded into the state at this size, in bytes, as the store's compaction does.
@@ -138,10 +139,11 @@ impl<'a> Replayer<'a> {
         global: GlobalTables,
         catalog: Catalog,
         items: &ItemsConfig,
+        lists: ListRules,
         arms: impl IntoIterator<Item = &'s [SourceKind]>,
     ) -> Self {
         let servers = arms.into_iter().map(|sources| Server {
-            pipeline: untrained_of(sources),
+            pipeline: untrained_of(sources, lists),
             blend: blend_learner(sources),
         });
         let users = vec![StoredUser::default(); log.users()];
@@ -214,6 +216,12 @@ impl<'a> Replayer<'a> {
     /// Whether the tables know an item.
     pub fn knows(&self, item: &str) -> bool {
         self.global.items().find(item).is_some()
+    }
+
+    /// How unlike each other the items of a list are; none for fewer than two.
+    pub fn diversity(&self, list: &[RecommendedItem]) -> Option<f64> {
+        let hashes: Vec<u64> = list.iter().map(|i| stable_hash(i.item.as_bytes())).collect();
+        intra_list_diversity(&hashes, &self.catalog, &self.items.tables)
     }
 
     /// How many items the tables know.

@@ -75,17 +75,18 @@ fn write_head(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::R
 fn write_arms(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::Result {
     let metrics = Metric::all(head.top);
     let names: Vec<String> = metrics.iter().map(|m| m.name()).collect();
-    writeln!(text, "| sources | {} | coverage | Gini | µs a list |", names.join(" | "))?;
-    writeln!(text, "|---|{}", "---|".repeat(metrics.len() + 3))?;
+    writeln!(text, "| sources | {} | coverage | Gini | ILD | µs a list |", names.join(" | "))?;
+    writeln!(text, "|---|{}", "---|".repeat(metrics.len() + 4))?;
     for (arm, result) in found.arms.iter().enumerate() {
         let means = metrics.iter().map(|&m| format!("{:.4}", found.mean(arm, m)));
         writeln!(
             text,
-            "| {} | {} | {:.3} | {:.3} | {:.0} |",
+            "| {} | {} | {:.3} | {:.3} | {:.3} | {:.0} |",
             result.arm.name,
             means.collect::<Vec<_>>().join(" | "),
             coverage(&result.shown, found.items),
             gini(&result.shown, found.items),
+            found.diversity(arm),
             list_us(found, arm)
         )?;
     }
@@ -127,6 +128,7 @@ pub fn json(head: &Head, found: &Evaluation) -> Value {
                 "metrics": values(&metrics, |m| found.mean(arm, m)),
                 "coverage": coverage(&result.shown, found.items),
                 "gini": gini(&result.shown, found.items),
+                "intra_list_diversity": found.diversity(arm),
                 "microseconds_per_list": list_us(found, arm),
                 "blend_minus_this": if arm == 0 { Value::Null } else { Value::Object(gains) },
                 "periods": by_period(found, arm, &metrics),

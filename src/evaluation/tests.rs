@@ -126,7 +126,8 @@ fn a_long_view_is_a_share_of_a_film_and_seconds_of_a_clip() {
 
 fn run(log: &Log, arms: Vec<Arm>) -> Evaluation {
     let plan = plan(log, &Protocol::Prequential, &ALL).unwrap();
-    let run = Run { log, plan: &plan, given: &[], arms, top: 5, repeats: true };
+    let lists = ListRules { exploration: 0.0, ..ListRules::default() };
+    let run = Run { log, plan: &plan, given: &[], arms, top: 5, lists, repeats: true };
     let tables = GlobalConfig::default().tables();
     run.evaluate(FoldRules::default(), tables, Catalog::default(), &ItemsConfig::default(), |_| {
         true
@@ -165,7 +166,8 @@ fn a_run_ends_where_it_is_told_to_stop() {
     let log = log(&[(1, 1, 0), (1, 2, 1)], false);
     let plan = plan(&log, &Protocol::Prequential, &ALL).unwrap();
     let arms = Arm::all(&SourceKind::ALL, false);
-    let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, repeats: true };
+    let lists = ListRules { exploration: 0.0, ..ListRules::default() };
+    let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, lists, repeats: true };
     let tables = GlobalConfig::default().tables();
     assert!(
         run.evaluate(

@@ -22,6 +22,7 @@ pub use blend::{Blend, BlendLearner, Blends, Prediction};
 pub use impression::{FEATURE_SCHEMA, impression};
 pub use pipeline::{Outcome, Pipeline, Scored, SideEffect};
 pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, UserVector, Why, World};
+pub use selectors::{ListRules, intra_list_diversity};
 pub use shown::Shown;
 
 /// What ranks until a model has been trained.
@@ -30,12 +31,12 @@ pub const UNTRAINED: &str = "untrained";
 pub const DEFAULT_ARM: &str = "default";
 
 /// The pipeline that needs no trained model. A component is one file and one line here.
-pub fn untrained() -> Pipeline {
-    untrained_of(&SourceKind::ALL)
+pub fn untrained(rules: ListRules) -> Pipeline {
+    untrained_of(&SourceKind::ALL, rules)
 }
 
 /// The same with chosen sources only: to see what each is worth.
-pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
+pub fn untrained_of(sources: &[SourceKind], rules: ListRules) -> Pipeline {
     with_sources(Pipeline::new().hydrator(hydrators::History), sources)
         .filter(filters::Excluded)
         .filter(filters::Seen)
@@ -47,7 +48,7 @@ pub fn untrained_of(sources: &[SourceKind]) -> Pipeline {
         .filter(filters::Categories)
         .scorer(scorers::Mixture)
         .scorer(scorers::Fatigue)
-        .selector(selectors::Top)
+        .selector(selectors::Diverse(rules))
         .side_effect(side_effects::CountServed)
 }
 

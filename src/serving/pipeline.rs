@@ -7,7 +7,7 @@ use std::time::Instant;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::query::{Candidate, Contribution, Query, SourceKind, Why};
-use crate::event::{Degradation, RecommendedItem};
+use crate::event::{Degradation, Reason, RecommendedItem};
 use crate::ids::{Prehashed, stable_hash};
 use crate::telemetry::names;
 
@@ -61,9 +61,31 @@ pub trait Scorer: Send + Sync {
 pub struct Scored {
     /// The candidate.
     pub candidate: Candidate,
-    /// Probability with which it was placed here.
+    /// Probability with which it was placed here: see `selectors/exploration.rs`.
     pub propensity: f64,
+    /// Whether it was drawn at random.
+    pub explored: bool,
 }
+
+impl Scored {
+    /// A candidate that nothing else could have been in place of.
+    pub fn certain(candidate: Candidate) -> Self {
+        Self { candidate, propensity: 1.0, explored: false }
+    }
+
+    /// What put it into the list, as replies and metrics name it.
+    pub fn source(&self) -> &'static str {
+        // The scorer has put the strongest contribution first.
+        match self.candidate.contributions.first() {
+            _ if self.explored => EXPLORATION,
+            Some(strongest) => strongest.source.name(),
+            None => "",
+        }
+    }
+}
+
+/// The source of what was drawn at random, and the kind of its reason.
+const EXPLORATION: &str = "exploration";
 
 /// Makes the list.
 pub trait Selector: Send + Sync {
@@ -309,19 +331,23 @@ impl Pipeline {
 
 fn finish(query: Query<'_>, list: Vec<Scored>) -> Outcome {
     let surface = query.request.surface.as_str();
-    let items = list.into_iter().map(|s| reply_item(s.candidate, s.propensity, surface));
+    let items = list.iter().map(|scored| reply_item(scored, surface));
     Outcome { items: items.collect(), degraded: query.degraded }
 }
 
-fn reply_item(candidate: Candidate, propensity: f64, surface: &str) -> RecommendedItem {
-    // The scorer has put the strongest contribution first.
-    let source = candidate.contributions.first().map_or("", |c| c.source.name());
+fn reply_item(scored: &Scored, surface: &str) -> RecommendedItem {
+    let candidate = &scored.candidate;
+    let drawn = scored.explored.then(|| Reason {
+        kind: EXPLORATION.into(),
+        item: None,
+        text: "Something not many have tried yet".into(),
+    });
     let reason = |c: &Contribution| c.why.reason(&candidate.item, surface);
     RecommendedItem {
         item: candidate.item.to_string(),
         score: candidate.score,
-        source: source.into(),
-        propensity,
-        reasons: candidate.contributions.iter().map(reason).collect(),
+        source: scored.source().into(),
+        propensity: scored.propensity,
+        reasons: drawn.into_iter().chain(candidate.contributions.iter().map(reason)).collect(),
     }
 }

@@ -16,9 +16,7 @@ impl SideEffect for CountServed {
 
     fn after(&self, _query: &Query<'_>, list: &[Scored]) {
         for scored in list {
-            if let Some(first) = scored.candidate.contributions.first() {
-                counter!(names::ITEMS_SERVED, "source" => first.source.name()).increment(1);
-            }
+            counter!(names::ITEMS_SERVED, "source" => scored.source()).increment(1);
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::time::{EventTime, MINUTE_MS};
 /// Some day in 2023.
 const BASE: i64 = 1_700_000_000_000;
 const RULES: FoldRules = FoldRules { history_limit: 6, ttl_days: 180 };
+/// As lists are made by default, but for what is drawn at random.
+const CERTAIN: ListRules = ListRules { diversity: 0.1, max_per_creator: 5, exploration: 0.0 };
 const OWN_SESSION: u64 = 99;
 
 /// One event of the user: clicked or watched, item, part watched in 1/20, seconds.
@@ -114,7 +116,7 @@ fn answer_after(
     global: &GlobalTables,
     shown: &Shown,
 ) -> Outcome {
-    untrained().run(Query::new(
+    untrained(CERTAIN).run(Query::new(
         request,
         World {
             user,

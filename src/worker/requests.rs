@@ -85,7 +85,7 @@ pub fn start(
     let mut threads = Vec::new();
     let impressions = Impressions::start(&context)?;
     let note = impressions::Note { context: context.clone(), impressions: impressions.clone() };
-    let pipeline = Arc::new(serving::untrained().side_effect(note));
+    let pipeline = Arc::new(serving::untrained(config.serving.list_rules()).side_effect(note));
     for number in 0..config.worker.serving_threads {
         let answerer = Answerer {
             context: context.clone(),

@@ -113,7 +113,7 @@ proptest! {
             last.insert(name(n), record);
         }
         let world = World { user: &user, global: &global, catalog: &catalog, items: &ItemTables::new(TablesConfig::default()), blends: &Blends::default(), shown: &Shown::default() };
-        let outcome = untrained().run(Query::new(&request, world));
+        let outcome = untrained(CERTAIN).run(Query::new(&request, world));
         let may = |item: &str| may_be_served(last.get(item), &request, required);
         for item in &outcome.items {
             prop_assert!(may(&item.item), "{}: {:?}", item.item, last.get(&item.item));
@@ -150,7 +150,7 @@ fn a_list_is_full_though_most_of_what_is_trending_may_not_be_in_it() {
             blends: &Blends::default(),
             shown: &Shown::default(),
         };
-        untrained().run(Query::new(request, world))
+        untrained(CERTAIN).run(Query::new(request, world))
     };
     let outcome = answer(&wish, &catalog);
     assert_eq!(outcome.items.len(), 10);
