@@ -187,7 +187,8 @@ impl RequestClient {
         }
         let outgoing = Outgoing {
             topic: &self.topic,
-            key: Some(request.user.as_str().as_bytes()),
+            // Anonymous ones are spread over the shards.
+            key: Some(request.user.as_str().as_bytes()).filter(|key| !key.is_empty()),
             value: &value,
             headers: all,
             ..Outgoing::default()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Failure, cluster, output, parse_duration};
 use crate::client::{Asking, RequestClient};
 use crate::config::Config;
-use crate::event::{After, Reply, Request};
+use crate::event::{After, Reply, Request, RequestKind};
 use crate::ids::{ItemId, Surface, UserId};
 use crate::kafka::TopicPartition;
 use crate::time::wall_now;
@@ -16,10 +16,12 @@ use crate::time::wall_now;
   driftline recommend --user alice
   driftline recommend --user alice --count 5 --surface home --json
   driftline recommend --user alice --context v17 --exclude v3,v9
+  driftline recommend --user alice --related v17            what goes with v17
+  driftline recommend --recent v3,v9,v17                    for a visitor who is not known
   driftline recommend --user alice --after watch-events-3@120   answered once event 120 is folded")]
 pub struct Args {
-    /// For whom
-    #[arg(long)]
+    /// For whom; may be left out with --related or --recent
+    #[arg(long, default_value = "", required_unless_present_any = ["related", "recent"])]
     user: String,
     /// How many items
     #[arg(long, default_value_t = 10)]
@@ -30,6 +32,13 @@ pub struct Args {
     /// The item being watched now
     #[arg(long)]
     context: Option<String>,
+    /// What goes with this item, which is being watched now
+    #[arg(long, value_name = "ITEM", conflicts_with = "context")]
+    related: Option<String>,
+    /// An anonymous session: what it has watched or clicked, oldest first, in place of the user's
+    /// own history
+    #[arg(long, value_name = "ITEM,…", value_delimiter = ',', conflicts_with = "after")]
+    recent: Option<Vec<String>>,
     /// Items that must not be in the list
     #[arg(long, value_delimiter = ',')]
     exclude: Vec<String>,
@@ -56,7 +65,12 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     let client = RequestClient::connect(config)?;
     let request = Request {
         surface: Surface::from(args.surface.as_str()),
-        context_item: args.context.as_deref().map(ItemId::from),
+        kind: if args.related.is_some() { RequestKind::Related } else { RequestKind::Personal },
+        context_item: args.related.as_deref().or(args.context.as_deref()).map(ItemId::from),
+        recent_items: args
+            .recent
+            .as_ref()
+            .map(|items| items.iter().map(|item| ItemId::from(item.as_str())).collect()),
         exclude: args.exclude.iter().map(|i| ItemId::from(i.as_str())).collect(),
         include_seen: args.include_seen,
         seed: args.seed,

@@ -27,7 +27,7 @@ pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord
 pub use model_manifest::{FIRST_BASIS, ModelManifest};
 pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
-    RequestError, decode_reply, decode_request, encode_reply, encode_request,
+    RequestError, RequestKind, decode_reply, decode_request, encode_reply, encode_request,
 };
 pub use user_event::{Device, EventKind, Source, UserEvent, ValidityRules};
 

@@ -16,18 +16,56 @@ const MAX_EXCLUDE: usize = 1000;
 /// Most creators or categories wanted or left out: each costs a comparison for every candidate.
 const MAX_NAMES: usize = 1000;
 
+/// Most items of an anonymous session: as many as sources look at.
+const MAX_RECENT: usize = 50;
+
+/// What a list is to be about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestKind {
+    /// What fits the user.
+    #[default]
+    Personal,
+    /// What goes with the context item, whoever watches it.
+    Related,
+}
+
+impl RequestKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Personal, Self::Related];
+
+    /// As requests name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Personal => "personal",
+            Self::Related => "related",
+        }
+    }
+
+    fn of(name: &str) -> Result<Self, Rejection> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(" or ");
+            Rejection::invalid("UnknownKind", format!("kind is {name:?}; it must be {known}"))
+        })
+    }
+}
+
 /// A valid request for a ranked list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// The client's id; empty where it gave none (the worker then makes one from the position).
     pub request_id: String,
-    /// For whom.
+    /// For whom; empty for somebody not known, where it is about an item or an anonymous session.
     pub user: UserId,
+    /// What the list is to be about.
+    pub kind: RequestKind,
+    /// What an anonymous session has watched or clicked, oldest first, 50 at most: all its
+    /// history. None where the user's own state counts.
+    pub recent_items: Option<Vec<ItemId>>,
     /// How many items, 1 to [`MAX_COUNT`].
     pub count: usize,
     /// Where the list will be shown; empty where not said.
     pub surface: Surface,
-    /// The item being watched now.
+    /// The item being watched now. There is one where the kind is [`RequestKind::Related`].
     pub context_item: Option<ItemId>,
     /// Items that must not be in the list.
     pub exclude: Vec<ItemId>,
@@ -72,6 +110,8 @@ pub(super) struct RequestWire {
     blocked_categories: Vec<String>,
     creators: Vec<String>,
     categories: Vec<String>,
+    kind: String,
+    recent_items: Option<Vec<String>>,
 }
 
 impl Default for RequestWire {
@@ -93,6 +133,8 @@ impl Default for RequestWire {
             blocked_categories: Vec::new(),
             creators: Vec::new(),
             categories: Vec::new(),
+            kind: RequestKind::default().name().to_owned(),
+            recent_items: None,
         }
     }
 }
@@ -103,6 +145,8 @@ impl Request {
         Self {
             request_id: request_id.into(),
             user,
+            kind: RequestKind::default(),
+            recent_items: None,
             count,
             surface: Surface::from(""),
             context_item: None,
@@ -119,6 +163,12 @@ impl Request {
             categories: Vec::new(),
         }
     }
+
+    /// Whether the answer needs the state of a user: nobody's, of somebody not known and of an
+    /// anonymous session.
+    pub fn needs_state(&self) -> bool {
+        !self.user.as_str().is_empty() && self.recent_items.is_none()
+    }
 }
 
 /// Decodes and validates a request. The encoding is returned also where the request is refused,
@@ -133,7 +183,8 @@ pub fn decode_request(bytes: &[u8]) -> (Encoding, Result<Request, Rejection>) {
 }
 
 fn validate(wire: RequestWire) -> Result<Request, Rejection> {
-    required_id("user", &wire.user)?;
+    let kind = RequestKind::of(&wire.kind)?;
+    check_user(&wire, kind)?;
     optional_id("request_id", &wire.request_id)?;
     optional_id("surface", &wire.surface)?;
     if let Some(item) = &wire.context_item {
@@ -155,6 +206,15 @@ fn validate(wire: RequestWire) -> Result<Request, Rejection> {
     for item in &wire.exclude {
         required_id("exclude", item)?;
     }
+    if let Some(items) = &wire.recent_items {
+        if items.len() > MAX_RECENT {
+            return Err(Rejection::invalid(
+                "TooManyRecent",
+                format!("recent_items has {} ids; send the newest {MAX_RECENT}", items.len()),
+            ));
+        }
+        items.iter().try_for_each(|item| required_id("recent_items", item))?;
+    }
     names("blocked_creators", &wire.blocked_creators, MAX_NAMES)?;
     names("blocked_categories", &wire.blocked_categories, MAX_NAMES)?;
     names("creators", &wire.creators, MAX_NAMES)?;
@@ -162,6 +222,8 @@ fn validate(wire: RequestWire) -> Result<Request, Rejection> {
     Ok(Request {
         request_id: wire.request_id,
         user: UserId::new(wire.user),
+        kind,
+        recent_items: wire.recent_items.map(|items| items.into_iter().map(ItemId::new).collect()),
         count,
         surface: Surface::new(wire.surface),
         context_item: wire.context_item.map(ItemId::new),
@@ -177,6 +239,21 @@ fn validate(wire: RequestWire) -> Result<Request, Rejection> {
         creators: wire.creators,
         categories: wire.categories,
     })
+}
+
+/// Whoever is not known has no state: only what is about an item, or carries its own history, can
+/// be answered.
+fn check_user(wire: &RequestWire, kind: RequestKind) -> Result<(), Rejection> {
+    if kind == RequestKind::Related && wire.context_item.is_none() {
+        let message = "kind is related; context_item must name the item that it is about";
+        return Err(Rejection::invalid("NoContext", message.to_owned()));
+    }
+    if wire.user.is_empty() && kind == RequestKind::Personal && wire.recent_items.is_none() {
+        let message = "user is empty; name the user, or send recent_items (which may be empty) \
+                       for an anonymous session";
+        return Err(Rejection::invalid("EmptyId", message.to_owned()));
+    }
+    optional_id("user", &wire.user)
 }
 
 /// Encodes a request, for clients of ours.
@@ -201,6 +278,11 @@ pub fn encode_request(request: &Request, encoding: Encoding) -> Result<Vec<u8>, 
         blocked_categories: request.blocked_categories.clone(),
         creators: request.creators.clone(),
         categories: request.categories.clone(),
+        kind: request.kind.name().to_owned(),
+        recent_items: request
+            .recent_items
+            .as_ref()
+            .map(|items| items.iter().map(ToString::to_string).collect()),
     };
     codec::encode(&schema::REQUEST, &wire, encoding)
 }

@@ -29,6 +29,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("click-event", 1),
     schema!("recommendation-request", 1),
     schema!("recommendation-request", 2),
+    schema!("recommendation-request", 3),
     schema!("recommendation-reply", 1),
     schema!("interactions", 1),
     schema!("interactions", 2),

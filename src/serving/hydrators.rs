@@ -7,10 +7,12 @@ use super::pipeline::Hydrator;
 use super::query::{HistoryItem, Leaning, Query, Taste as Tastes, UserVector as Vector};
 use crate::catalog::Standing;
 use crate::event::{History as EventHistory, Source};
+use crate::feature::UserState;
 use crate::ids::stable_hash;
 use crate::model::{BasisVersion, FoldIn};
+use crate::time::EventTime;
 
-/// The user's watches and clicks as one history.
+/// The history that the list is made from: the user's watches and clicks as one.
 pub struct History;
 
 impl Hydrator for History {
@@ -19,23 +21,40 @@ impl Hydrator for History {
     }
 
     fn hydrate(&self, query: &mut Query<'_>) {
-        let user = query.world.user;
-        let mut history = Vec::new();
-        for source in Source::ALL {
-            history.extend(user.recent(source).iter().map(|entry| HistoryItem {
-                item: entry.item,
-                at: entry.at,
-                source,
-                fraction: entry.watched_fraction(),
-                duration_s: entry.duration_s,
-                session: entry.session,
-            }));
-        }
-        // Each list is sorted; equal times keep watches before clicks, in every process.
-        history.sort_by_key(|h| h.at);
-        query.known = history.iter().map(|h| stable_hash(h.item.as_bytes())).collect();
-        query.history = history;
+        let history = match query.recent_items() {
+            Some(recent) => recent.iter().map(|item| clicked(item.as_str(), query.at)).collect(),
+            None => folded(query.world.user),
+        };
+        query.known = history.iter().map(HistoryItem::hash).collect();
+        query.history = match &query.request.context_item {
+            // What goes with an item is the same for everybody.
+            Some(item) if query.is_related() => vec![clicked(item.as_str(), query.at)],
+            _ => history,
+        };
     }
+}
+
+/// An item as if it had been clicked, in a session that nobody else has.
+fn clicked(item: &str, at: EventTime) -> HistoryItem<'_> {
+    HistoryItem { item, at, source: Source::Click, fraction: 0.0, duration_s: 0, session: 0 }
+}
+
+/// What a user's state remembers, oldest first.
+fn folded<'a>(user: &'a UserState<'a>) -> Vec<HistoryItem<'a>> {
+    let mut history = Vec::new();
+    for source in Source::ALL {
+        history.extend(user.recent(source).iter().map(|entry| HistoryItem {
+            item: entry.item,
+            at: entry.at,
+            source,
+            fraction: entry.watched_fraction(),
+            duration_s: entry.duration_s,
+            session: entry.session,
+        }));
+    }
+    // Each list is sorted; equal times keep watches before clicks, in every process.
+    history.sort_by_key(|h| h.at);
+    history
 }
 
 /// Newest liked items that say what a user likes.
@@ -72,7 +91,9 @@ impl Hydrator for Taste {
             }
             weight *= RATIO;
         }
-        creators.retain(|_, (_, items, _)| *items >= HABIT);
+        // Of a single item it is its creator that is asked for, habit or not.
+        let habit = if query.is_related() { 1 } else { HABIT };
+        creators.retain(|_, (_, items, _)| *items >= habit);
         query.taste = Tastes { labels: shares(labels), creators: shares(creators) };
     }
 }

@@ -1,13 +1,13 @@
 //! The framework: runs the components in order and measures each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::query::{Candidate, Contribution, Query, SourceKind, Why};
-use crate::event::{Degradation, Reason, RecommendedItem};
+use crate::event::{Degradation, Reason, RecommendedItem, Request};
 use crate::ids::{Prehashed, stable_hash};
 use crate::telemetry::names;
 
@@ -268,6 +268,10 @@ impl Pipeline {
         let mut places: HashMap<u64, usize, Prehashed> = HashMap::default();
         for source in &self.sources {
             let kind = source.component.kind();
+            // What trends is related to nothing: rather a short list, which says that it is.
+            if query.is_related() && !kind.is_about_an_item() {
+                continue;
+            }
             let proposals = match source.run(|s| s.candidates(query)) {
                 Ok(proposals) => proposals,
                 Err(reason) => {
@@ -330,24 +334,30 @@ impl Pipeline {
 }
 
 fn finish(query: Query<'_>, list: Vec<Scored>) -> Outcome {
-    let surface = query.request.surface.as_str();
-    let items = list.iter().map(|scored| reply_item(scored, surface));
+    let items = list.iter().map(|scored| reply_item(scored, query.request));
     Outcome { items: items.collect(), degraded: query.degraded }
 }
 
-fn reply_item(scored: &Scored, surface: &str) -> RecommendedItem {
+fn reply_item(scored: &Scored, request: &Request) -> RecommendedItem {
+    let surface = request.surface.as_str();
+    let watching = request.context_item.as_ref().map(|item| item.as_str());
     let candidate = &scored.candidate;
     let drawn = scored.explored.then(|| Reason {
         kind: EXPLORATION.into(),
         item: None,
         text: "Something not many have tried yet".into(),
     });
-    let reason = |c: &Contribution| c.why.reason(&candidate.item, surface);
+    let reason = |c: &Contribution| c.why.reason(&candidate.item, surface, watching);
+    let mut reasons: Vec<Reason> =
+        drawn.into_iter().chain(candidate.contributions.iter().map(reason)).collect();
+    // Several sources may say the same.
+    let mut told = HashSet::new();
+    reasons.retain(|reason| told.insert(reason.text.clone()));
     RecommendedItem {
         item: candidate.item.to_string(),
         score: candidate.score,
         source: scored.source().into(),
         propensity: scored.propensity,
-        reasons: drawn.into_iter().chain(candidate.contributions.iter().map(reason)).collect(),
+        reasons,
     }
 }

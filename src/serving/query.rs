@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, Listing, Standing};
 use crate::embedding::ItemTables;
-use crate::event::{Degradation, Reason, Request, Source};
+use crate::event::{Degradation, Reason, Request, RequestKind, Source};
 use crate::feature::UserState;
 use crate::global::{GlobalTables, POSITIVE_FRACTION};
-use crate::ids::stable_hash;
+use crate::ids::{ItemId, stable_hash};
 use crate::model::BasisVersion;
 use crate::time::EventTime;
 
@@ -17,7 +17,8 @@ use super::shown::Shown;
 
 /// What a request is answered from.
 pub struct World<'a> {
-    /// The user's state; empty for a user never seen, or where it is missing.
+    /// The user's state; empty for a user never seen, or where it is missing. Not looked at for
+    /// an anonymous session.
     pub user: &'a UserState<'a>,
     /// Tables over all users.
     pub global: &'a GlobalTables,
@@ -44,9 +45,10 @@ pub struct Query<'a> {
     pub at: EventTime,
     /// ISO 3166-1 alpha-2 in upper case; empty where not known.
     pub country: String,
-    /// The user's history, oldest first. Filled by a hydrator.
+    /// What the list is made from, oldest first: the user's history, or that of an anonymous
+    /// session; the context item alone where what is related to it is wanted. Filled by a hydrator.
     pub history: Vec<HistoryItem<'a>>,
-    /// Hashes of the items of the history. Filled by a hydrator.
+    /// Hashes of what the user, or the anonymous session, has had. Filled by a hydrator.
     pub known: HashSet<u64>,
     /// What the history says of what the user likes. Filled by a hydrator.
     pub taste: Taste<'a>,
@@ -160,6 +162,24 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Whether what is related to the context item is wanted.
+    pub fn is_related(&self) -> bool {
+        self.request.kind == RequestKind::Related
+    }
+
+    /// The history that a session without state carries, oldest first; none where the user's
+    /// counts.
+    pub fn recent_items(&self) -> Option<&'a [ItemId]> {
+        self.request.recent_items.as_deref()
+    }
+
+    /// Whether the user, or the anonymous session, has had an item.
+    pub fn has_had(&self, candidate: &Candidate) -> bool {
+        self.known.contains(&candidate.hash)
+            || (self.request.recent_items.is_none()
+                && self.world.user.has_seen_before(&candidate.item))
+    }
+
     /// Lets sources put more forward, where filters have left too few.
     pub(super) fn widen(&mut self) {
         self.spare = SPARE_WHERE_SHORT;
@@ -213,6 +233,18 @@ impl SourceKind {
         SourceKind::Nearest,
         SourceKind::CoWatched,
     ];
+
+    /// Whether it puts forward what goes with a single item.
+    pub fn is_about_an_item(self) -> bool {
+        matches!(
+            self,
+            SourceKind::Neighbours
+                | SourceKind::CoWatched
+                | SourceKind::Nearest
+                | SourceKind::Content
+                | SourceKind::Creators
+        )
+    }
 
     /// As replies and metrics name it.
     pub fn name(self) -> &'static str {
@@ -293,9 +325,13 @@ pub enum Why {
 }
 
 impl Why {
-    /// As a reply says it.
-    pub fn reason(&self, item: &str, surface: &str) -> Reason {
+    /// As a reply says it of an item, to somebody who is on a surface, watching something or not.
+    pub fn reason(&self, item: &str, surface: &str, watching: Option<&str>) -> Reason {
         let (kind, cause, text) = match self {
+            Why::BecauseYouWatched(cause) | Why::CloseTo(cause) if Some(&**cause) == watching => {
+                let text = format!("Because you are watching {cause}");
+                ("because_you_are_watching", Some(cause.to_string()), text)
+            }
             Why::BecauseYouWatched(cause) => {
                 let text = format!("Because you watched {cause}");
                 ("because_you_watched", Some(cause.to_string()), text)

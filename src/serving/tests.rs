@@ -1,4 +1,5 @@
 mod catalog;
+mod kinds;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -364,7 +364,8 @@ impl Requests {
             return bad(message, id, user);
         }
         let home = partition_of(user.as_bytes(), self.context.partitions);
-        if home != record.partition() {
+        // Somebody not known is at home everywhere.
+        if !user.is_empty() && home != record.partition() {
             return self.reroute(record, user, home);
         }
         let deadline = match deadline(record, config.serving.default_deadline_ms) {
@@ -372,6 +373,14 @@ impl Requests {
             Err(message) => return bad(message, id, user),
         };
         let after = match self.after(record) {
+            Ok(after) if after.asked && !request.needs_state() => {
+                let name = headers::AFTER;
+                let message = format!(
+                    "header {name} asks for events of a user, but the request has an anonymous \
+                     session or no user: leave it out"
+                );
+                return bad(message, id, user);
+            }
             Ok(after) => after,
             Err(message) => return bad(message, id, user),
         };

@@ -15,7 +15,6 @@ impl Filter for Seen {
         // To go on watching, an item must have been seen.
         query.request.include_seen
             || candidate.is_from(SourceKind::Unfinished)
-            || !(query.known.contains(&candidate.hash)
-                || query.world.user.has_seen_before(&candidate.item))
+            || !query.has_had(candidate)
     }
 }

@@ -56,6 +56,9 @@ impl Answerer {
     }
 
     fn recommend(&self, job: &Job) -> Reply {
+        if !job.request.needs_state() {
+            return self.list(job, &UserState::default(), Vec::new(), After::NotAsked);
+        }
         let owned = self.context.shards.get(job.partition);
         let shard = owned.as_ref().map(|o| &o.shard);
         // Before the shard is read: where that is further, the hot tier's value is not used.
