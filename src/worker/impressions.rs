@@ -113,7 +113,9 @@ impl SideEffect for Note {
     fn after(&self, query: &Query<'_>, list: &[Scored]) {
         let user = query.request.user.as_str();
         let partition = partition_of(user.as_bytes(), self.context.partitions);
-        if let Some(owned) = self.context.shards.get(partition) {
+        // Of nobody in particular nothing is remembered.
+        let owned = self.context.shards.get(partition).filter(|_| !user.is_empty());
+        if let Some(owned) = owned {
             let items = list.iter().map(|scored| &*scored.candidate.item);
             owned.shown().note(user, &query.request.request_id, query.at, items);
         }

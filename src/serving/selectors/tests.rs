@@ -12,7 +12,7 @@ use crate::event::{CatalogItem, Request};
 use crate::feature::UserState;
 use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
 use crate::ids::{ItemId, UserId};
-use crate::serving::{Blends, World};
+use crate::serving::{Blends, Shown, World};
 
 fn candidate(n: usize, score: f64) -> Candidate {
     let item: Arc<str> = format!("v{n}").into();
@@ -42,6 +42,7 @@ fn select(rules: ListRules, catalog: &Catalog, scores: &[f64], count: usize) -> 
         catalog,
         items: &ItemTables::new(TablesConfig::default()),
         blends: &Blends::default(),
+        shown: &Shown::default(),
     };
     let candidates = scores.iter().enumerate().map(|(n, score)| candidate(n, *score)).collect();
     Diverse(rules).select(&Query::new(&request, world), candidates)

@@ -133,6 +133,7 @@ fn an_item_that_nobody_watched_leads_to_its_labels_and_its_creator() {
         catalog: &catalog,
         items: &ItemTables::new(TablesConfig::default()),
         blends: &Blends::default(),
+        shown: &Shown::default(),
     };
     let outcome = untrained(CERTAIN).run(Query::new(&request, world));
     let found: BTreeSet<&str> = list(&outcome.items).into_iter().collect();

@@ -64,7 +64,7 @@ fn a_record_says_what_each_source_said_and_how_often_the_item_was_shown() {
     let at = request.at.unwrap();
     shown.note("before", at.plus_millis(-HALF_LIFE_MS), [stable_hash(b"v3")]);
     let kept = Arc::default();
-    let outcome = untrained().side_effect(Keep(Arc::clone(&kept))).run(Query::new(
+    let outcome = untrained(CERTAIN).side_effect(Keep(Arc::clone(&kept))).run(Query::new(
         &request,
         World {
             user: &UserState::default(),

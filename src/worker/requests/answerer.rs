@@ -166,7 +166,8 @@ impl Answerer {
         let items = self.context.items.tables();
         let owned = self.context.shards.get(job.partition);
         let memory = owned.as_ref().map(|owned| owned.shown());
-        let shown = memory.map(|m| m.of(job.request.user.as_str())).unwrap_or_default();
+        let name = job.request.user.as_str();
+        let shown = memory.filter(|_| !name.is_empty()).map(|m| m.of(name)).unwrap_or_default();
         let world = World {
             user,
             global: &global,
@@ -177,7 +178,7 @@ impl Answerer {
         };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
-        if memory.is_none_or(|memory| !memory.is_warm()) {
+        if !name.is_empty() && memory.is_none_or(|memory| !memory.is_warm()) {
             query.degrade("shown", "what the user was shown is not read yet: it may come again");
         }
         if after == After::Missed {
