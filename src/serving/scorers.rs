@@ -27,7 +27,8 @@ impl Scorer for Mixture {
 }
 
 /// What is left of a score each time that its item was shown in vain. 1 would be to show what did
-/// not please until something pleases more; nearer to 0, good items get no second chance.
+/// not please until something pleases more; nearer to 0, good items get no second chance. Measured
+/// in the simulated world, `docs/benchmarks.md`.
 const DISCOUNT: f64 = 0.5;
 
 /// Fatigue: a list must not show the same again and again in vain. A score is multiplied with
