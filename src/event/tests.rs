@@ -2,6 +2,7 @@ mod catalog_item;
 mod evolution;
 mod items;
 mod positional;
+mod requests;
 
 use std::borrow::Cow;
 
@@ -129,53 +130,6 @@ fn request() -> impl Strategy<Value = Request> {
     )
 }
 
-/// Requests of every kind, from users and from sessions that bring their own history.
-fn any_request() -> impl Strategy<Value = Request> {
-    let recent = proptest::option::of(vec(id(), 0..6));
-    (request(), any::<[bool; 2]>(), recent).prop_map(|(request, [related, unknown], recent)| {
-        let recent: Option<Vec<ItemId>> =
-            recent.map(|items| items.into_iter().map(ItemId::new).collect());
-        let related = related && request.context_item.is_some();
-        let unknown = unknown && (related || recent.is_some());
-        Request {
-            kind: if related { RequestKind::Related } else { RequestKind::Personal },
-            user: if unknown { UserId::from("") } else { request.user.clone() },
-            recent_items: recent,
-            ..request
-        }
-    })
-}
-
-#[test]
-fn requests_that_are_about_nobody_or_nothing_are_refused_with_what_to_mend() {
-    let recent = |n: usize| json!(vec!["v"; n]);
-    let cases = [
-        (json!({}), Some("recent_items")),
-        (json!({"recent_items": null}), Some("recent_items")),
-        (json!({"recent_items": []}), None),
-        (json!({"recent_items": recent(50)}), None),
-        (json!({"recent_items": recent(51)}), Some("newest 50")),
-        (json!({"recent_items": ["a", ""]}), Some("recent_items")),
-        (json!({"kind": "related"}), Some("context_item")),
-        (json!({"kind": "related", "user": "u"}), Some("context_item")),
-        (json!({"kind": "related", "context_item": "v"}), None),
-        (json!({"kind": "personal", "context_item": "v"}), Some("user")),
-        (json!({"kind": "RELATED", "user": "u"}), Some("personal or related")),
-        (json!({"kind": "", "user": "u"}), Some("personal or related")),
-        (json!({"kind": "personal", "user": "u"}), None),
-    ];
-    for (fields, expected) in cases {
-        let found = decode_request(fields.to_string().as_bytes()).1;
-        match (expected, found) {
-            (None, found) => assert!(found.is_ok(), "{fields}: {found:?}"),
-            (Some(word), Ok(_)) => panic!("{fields} was accepted; expected a word on {word}"),
-            (Some(word), Err(found)) => {
-                assert!(found.message.contains(word), "{fields}: {}", found.message);
-            }
-        }
-    }
-}
-
 fn reply() -> impl Strategy<Value = Reply> {
     let number = || prop::num::f64::NORMAL | prop::num::f64::ZERO;
     let reason = (optional(), proptest::option::of(id()), optional())
@@ -268,7 +222,7 @@ proptest! {
     #[test]
     fn damaged_records_never_panic(
         event in event(),
-        request in any_request(),
+        request in requests::any_request(),
         reply in reply(),
         damage in damage(),
     ) {
@@ -289,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn requests_read_back_alike_from_both_encodings(request in any_request()) {
+    fn requests_read_back_alike_from_both_encodings(request in requests::any_request()) {
         for encoding in [Encoding::AvroSingleObject, Encoding::Json] {
             let bytes = encode_request(&request, encoding).unwrap();
             prop_assert_eq!(decode_request(&bytes), (encoding, Ok(request.clone())));
