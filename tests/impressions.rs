@@ -31,10 +31,8 @@ fn impressions(site: &Installation, request: &str) -> Vec<(Seen, Value)> {
 }
 
 fn wait_known(client: &Client) {
-    let mut asked = 0;
     eventually("all items are known", || {
-        asked += 1;
-        let ask = Ask::of(&format!("prober-{asked}")).with("count", 60);
+        let ask = Ask::of_a_stranger().with("count", 60);
         (client.ask(&ask).items().len() == 60).then_some(())
     });
 }
@@ -47,10 +45,10 @@ fn a_list_is_told_as_it_was_answered() {
     popular(&site);
     wait_known(&client);
     let mine = Event::click("me", "v50");
-    let (partition, offset) = site.deliver(&[mine.clone()])[0];
+    let (partition, offset) = site.deliver(std::slice::from_ref(&mine))[0];
     let after = format!("{}-{partition}@{offset}", site.topic("click-events"));
     let ask = Ask::of("me").with("request_id", "mine").with("surface", "home");
-    let ask = ask.with("event_time", mine.at + 1).with("count", 70);
+    let ask = ask.with("event_time", mine.at + 1).with("count", 70).json();
     let answer = client.ask(&ask.header("after", &after));
     let (record, told) = eventually("the list is told", || impressions(&site, "mine").pop());
 
@@ -124,7 +122,8 @@ fn who_does_not_click_is_shown_something_else_also_after_a_crash() {
     assert_eq!(first[0].len(), 10);
     assert!(distinct(&first) > 15, "three lists move on: {first:?}");
     let elsewhere = client.ask(&Ask::of("you")).items();
-    assert_eq!(elsewhere, first[0], "others are shown what is best");
+    let again = |list: &[String]| list.iter().filter(|item| first[0].contains(item)).count();
+    assert!(again(&elsewhere) > again(&first[1]), "others are shown what is best: {elsewhere:?}");
 
     eventually("impressions are written", || {
         let all = site.kafka.read_all(&site.topic("impressions"));
@@ -135,7 +134,7 @@ fn who_does_not_click_is_shown_something_else_also_after_a_crash() {
     let mut worker = site.worker("b");
     worker.wait_ready();
     let next = client.ask(&Ask::of("me")).items();
-    assert_ne!(next, first[0], "a worker that starts knows what was shown");
+    assert!(again(&elsewhere) > again(&next), "a worker that starts knows what was shown");
     let (_, told) = eventually("the list is told", || {
         let all = site.kafka.read_all(&site.topic("impressions"));
         let last = all.into_iter().rfind(|seen| seen.key.as_deref() == Some(b"me"))?;

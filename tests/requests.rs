@@ -323,7 +323,8 @@ fn a_new_user_gets_what_is_trending_on_the_surface() {
     assert_eq!((nothing.error(), nothing.items().len()), ("", 0));
     assert!(nothing.degraded().contains(&"trending"), "{nothing:?}");
     trends(&site, &[("home", &HOME), ("search", &SEARCH)]);
-    let on = |surface: &str, count| Ask::of("new").with("surface", surface).with("count", count);
+    let on =
+        |surface: &str, count| Ask::of_a_stranger().with("surface", surface).with("count", count);
     eventually("all trends are known", || {
         let lists = [on("home", 4), on("search", 3)].map(|ask| client.ask(&ask).items());
         (lists[0] == HOME && lists[1] == SEARCH).then_some(())
@@ -389,13 +390,7 @@ fn the_same_seed_gives_the_same_list_and_another_seed_orders_equals_otherwise() 
     let equals: Vec<Event> =
         (0..40).map(|i| Event::watch(&format!("u{i}"), &format!("equal-{i}")).at(at)).collect();
     site.deliver(&equals);
-    // Each time somebody new: what a user was shown before is part of what a list is made from.
-    let users = std::cell::Cell::new(0);
-    let new = || {
-        users.set(users.get() + 1);
-        Ask::of(&format!("new-{}", users.get())).with("count", 40)
-    };
-    let ask = |seed: i64| new().with("seed", seed);
+    let ask = |seed: i64| Ask::of_a_stranger().with("count", 40).with("seed", seed);
     eventually("all are known", || (client.ask(&ask(1)).items().len() == 40).then_some(()));
     let list = |ask: Ask| client.ask(&ask).body["items"].clone();
     let first = list(ask(1));
@@ -404,7 +399,7 @@ fn the_same_seed_gives_the_same_list_and_another_seed_orders_equals_otherwise() 
     }
     let orders: BTreeSet<String> = (1..6).map(|seed| list(ask(seed)).to_string()).collect();
     assert_eq!(orders.len(), 5, "each seed has its own order of equals");
-    let named = |id: &str| list(new().with("request_id", id));
+    let named = |id: &str| list(Ask::of_a_stranger().with("count", 40).with("request_id", id));
     assert_eq!(named("a"), named("a"), "without a seed the request's id is it");
     assert_ne!(named("a"), named("b"));
 }

@@ -155,7 +155,7 @@ struct Story {
 impl Story {
     fn tell(&self, config: &Config, begun: Instant) -> Result<(), Failure> {
         println!(
-            "\n1. {} opens the app. Nothing is known of them, so they get what is trending.\n",
+            "\n1. {} opens the app. Nothing is known of them, so they get what is trending or new.\n",
             self.user
         );
         let before = self.ask(Vec::new())?;

@@ -28,6 +28,8 @@ use super::shown::Shown;
 
 /// Events until the first weights, which are equal, count for little.
 const PRIOR_EVENTS: f64 = 10.0;
+/// What a source has of the first weights that lean to it, beyond its equal share.
+const LEANING: f64 = 0.8;
 /// Events that weights remember: enough for steady ones, few enough to follow a platform's day.
 const MEMORY: f64 = 2_000.0;
 /// Events predicted before they are learnt: each at first, then one in so many, from so many on.
@@ -80,6 +82,18 @@ impl Default for Blend {
 }
 
 impl Blend {
+    /// First weights of which one source has nearly all.
+    fn leaning_to(source: SourceKind) -> Self {
+        let mut blend = Self::default();
+        let shared = 1.0 - LEANING;
+        LEARNED.iter().for_each(|kind| {
+            blend.weights[*kind as usize].iter_mut().for_each(|weight| *weight *= shared);
+        });
+        blend.any *= shared;
+        blend.weights[source as usize].iter_mut().for_each(|w| *w += LEANING / POWERS.len() as f64);
+        blend
+    }
+
     /// The weight of a source, 0 to 1.
     pub fn weight(&self, source: SourceKind) -> f64 {
         self.weights[source as usize].iter().sum()
@@ -160,7 +174,7 @@ fn voices(source: SourceKind, score: f32, totals: &Totals) -> [f64; POWERS.len()
 
 /// A blend for each kind of list: what a user comes back to is found by other sources than what is
 /// new to them, and what strangers want by others than what acquaintances do.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Blends {
     /// For lists that hold nothing the user has seen.
     pub unseen: Blend,
@@ -168,6 +182,15 @@ pub struct Blends {
     pub any: Blend,
     /// For users of whom nothing is known.
     pub newcomer: Blend,
+}
+
+impl Default for Blends {
+    fn default() -> Self {
+        // People choose from what they are shown, so what strangers are shown at first decides
+        // what is learned of them: it had better be what many like.
+        let newcomer = Blend::leaning_to(SourceKind::Trending);
+        Self { unseen: Blend::default(), any: Blend::default(), newcomer }
+    }
 }
 
 impl Blends {

@@ -42,6 +42,11 @@ impl Ask {
         }
     }
 
+    /// The same for somebody who was never shown anything: what was, moves lists on.
+    pub fn of_a_stranger() -> Self {
+        Self::of(&uuid::Uuid::new_v4().to_string())
+    }
+
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.fields[field] = value.into();
         self
