@@ -17,7 +17,8 @@ pub struct ListRules {
     /// λ of maximal marginal relevance, 0 to 1: an item just like one that is on the list gives
     /// way to one unlike any, of at least 1 − λ of its score. 0: the scores alone count.
     pub diversity: f64,
-    /// Items of one creator in a list at most, where there are others to fill it; at least 1.
+    /// Items of one creator in a list at most, where there are others to fill it; at least 1. What is
+    /// drawn at random is not counted.
     pub max_per_creator: usize,
     /// The probability that a place of the list is given to an item drawn at random, 0 to 1.
     pub exploration: f64,
