@@ -1,17 +1,19 @@
 //! The blend: how much the word of each source counts, learned from what people choose.
 //!
 //! The scores of a source's first items, divided by their sum, are its guess p_s(i) at what the
-//! user chooses next; their square roots are a more cautious one, and the roots of those. The blend is their mixture, p(i) = Σ_s w_s · p_s(i): a linear
-//! opinion pool (Stone, 1961). Its weights are those that make what was chosen most likely, found
-//! by expectation maximisation, a step an event (Cappé and Moulines, 2009): a source is credited
-//! with its share in the mixture's guess at the item,
+//! user chooses next; their square roots are a more cautious one, and the roots of those. The blend
+//! is their mixture, p(i) = Σ_s w_s · p_s(i): a linear opinion pool (Stone, 1961). Its weights are
+//! those that make what was chosen most likely, found by expectation maximisation, a step an event
+//! (Cappé and Moulines, 2009): a source is credited with its share in the mixture's guess at the
+//! item,
 //!
 //! ```text
 //! w_s += η · (w_s p_s(i) / p(i) − w_s),   η = max(1 / (n + 10), 1 / 2,000)
 //! ```
 //!
-//! Part of the mixture is that any item may come, so that a source that is right by chance earns
-//! nothing. What suits a shop, where sessions repeat each other, is useless for short videos,
+//! Then all give a little to be shared equally (Herbster and Warmuth, 1998): a source that was
+//! useless for long must be able to come back. Part of the mixture is that any item may come, so
+//! that a source that is right by chance earns nothing. What suits a shop, where sessions repeat each other, is useless for short videos,
 //! where they do not: no fixed weights served both (`docs/benchmarks.md`).
 
 use crate::catalog::Catalog;
@@ -26,6 +28,9 @@ use super::pipeline::Pipeline;
 use super::query::{Candidate, Contribution, HistoryItem, Query, SourceKind, World};
 use super::shown::Shown;
 
+/// What is shared equally after each event. At 2,000 events remembered, a useless source keeps a
+/// fiftieth of an equal share.
+const SHARED: f64 = 1e-5;
 /// Events until the first weights, which are equal, count for little.
 const PRIOR_EVENTS: f64 = 10.0;
 /// What a source has of the first weights that lean to it, beyond its equal share.
@@ -60,6 +65,9 @@ const LEAST_ITEMS: usize = 1_000;
 /// first items are flattened; which is right depends on the platform, so that is learned too.
 const POWERS: [fn(f64) -> f64; 3] = [|score| score, f64::sqrt, |score| score.sqrt().sqrt()];
 
+/// An equal share of the weights. One voice is that any item may come.
+const EQUAL: f64 = 1.0 / (LEARNED.len() * POWERS.len() + 1) as f64;
+
 /// One number for each source and power.
 type Voices = [[f64; POWERS.len()]; SourceKind::ALL.len()];
 
@@ -73,11 +81,9 @@ pub struct Blend {
 
 impl Default for Blend {
     fn default() -> Self {
-        // One voice is that any item may come.
-        let equal = 1.0 / (LEARNED.len() * POWERS.len() + 1) as f64;
-        let mut weights = [[equal; POWERS.len()]; SourceKind::ALL.len()];
+        let mut weights = [[EQUAL; POWERS.len()]; SourceKind::ALL.len()];
         weights[SourceKind::Unfinished as usize] = [UNFINISHED, 0.0, 0.0];
-        Self { weights, any: equal, observed: 0 }
+        Self { weights, any: EQUAL, observed: 0 }
     }
 }
 
@@ -128,11 +134,14 @@ impl Blend {
                 all += *share;
             }
         }
-        self.any += step * (self.any * by_chance / all - self.any);
+        let moved = |weight: f64, share: f64| {
+            (1.0 - SHARED) * (weight + step * (share / all - weight)) + SHARED * EQUAL
+        };
+        self.any = moved(self.any, self.any * by_chance);
         for kind in LEARNED {
             for (weight, share) in self.weights[kind as usize].iter_mut().zip(shares[kind as usize])
             {
-                *weight += step * (share / all - *weight);
+                *weight = moved(*weight, share);
             }
         }
     }
@@ -365,6 +374,18 @@ mod tests {
             blend.learn(&guesses, 1e-3);
         }
         assert!(blend.weight(SourceKind::Neighbours) < 0.01, "{blend:?}");
+    }
+
+    #[test]
+    fn a_source_that_was_useless_for_long_comes_back() {
+        let mut blend = Blend::default();
+        let mut guesses = Voices::default();
+        guesses[SourceKind::Trending as usize] = [0.05; 3];
+        (0..100_000).for_each(|_| blend.learn(&guesses, 1e-4));
+        assert!(blend.weight(SourceKind::Neighbours) < 0.1, "{blend:?}");
+        guesses[SourceKind::Neighbours as usize] = [0.5; 3];
+        (0..4_000).for_each(|_| blend.learn(&guesses, 1e-4));
+        assert!(blend.weight(SourceKind::Neighbours) > 0.5, "{blend:?}");
     }
 
     proptest! {
