@@ -4,7 +4,7 @@ ENV := . scripts/env.sh &&
 FOR ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint docs broker-up broker-down clean-state
+.PHONY: help setup build install demo test bench lint docs broker-up broker-down clean-state
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -14,6 +14,9 @@ setup: ## Install what is missing on this machine (fast when nothing is)
 
 build: setup ## Build the release binary
 	@$(ENV) cargo build --release && echo "$$CARGO_TARGET_DIR/release/driftline"
+
+install: build ## Put the driftline command where cargo puts commands
+	@install -D -m 755 "$$($(ENV) echo $$CARGO_TARGET_DIR)/release/driftline" "$${CARGO_HOME:-$$HOME/.cargo}/bin/driftline" && echo "$${CARGO_HOME:-$$HOME/.cargo}/bin/driftline"
 
 demo: ## Watch it work on a real broker; FOR=60s, ARGS='more flags'
 	@scripts/demo.sh --for $(FOR) $(ARGS)

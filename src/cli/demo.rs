@@ -310,10 +310,13 @@ impl Story {
 
     fn invite(&self, config: &Config, item: &Item) {
         let prefix = &config.topics.prefix;
+        // As it was started: it need not be on the PATH.
+        let driftline = std::env::current_exe()
+            .map_or_else(|_| "driftline".into(), |path| path.display().to_string());
         println!(
             "\nTry it yourself while this runs:\n  echo '{{\"event_id\":\"1\",\"user\":\"me\",\"item\":\"{}\",\
              \"event_time\":'$(date +%s000)'}}' | kcat -b {} -P -t {prefix}click-events\n  \
-             driftline --bootstrap {} --set topics.prefix={prefix} recommend --user me\n",
+             {driftline} --bootstrap {} --set topics.prefix={prefix} recommend --user me\n",
             item.id, config.kafka.bootstrap, config.kafka.bootstrap
         );
     }
