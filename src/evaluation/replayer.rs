@@ -192,7 +192,7 @@ impl<'a> Replayer<'a> {
             one.history = Some(positives.before(event.at));
             positives.learn(stable_hash(one.item.as_bytes()), event.at);
         }
-        for server in self.servers.iter_mut().filter(|server| server.blend.chooses(&one)) {
+        for server in self.servers.iter_mut().filter(|server| server.blend.chooses(&one, false)) {
             server.blend.observe(&one, &self.global, &self.catalog, &self.items.tables);
         }
         self.items.learn(&one)?;

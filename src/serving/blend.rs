@@ -40,6 +40,8 @@ const MEMORY: f64 = 2_000.0;
 /// Events predicted before they are learnt: each at first, then one in so many, from so many on.
 /// A prediction takes as long as a list.
 const STRIDES: [(u64, u64); 3] = [(2_000, 256), (500, 16), (0, 1)];
+/// The same while tables are warmed, when everybody waits: half a million records are 500.
+const WARMING_STRIDE: u64 = 1_024;
 /// Newest items that a prediction is made from.
 const HISTORY: usize = 32;
 /// What a source puts forward first is its guess: about as many as a list holds. A source is not
@@ -246,11 +248,12 @@ impl BlendLearner {
         &self.blends
     }
 
-    /// Whether an event is one of those to be predicted. It goes by the event's own hash, so that
-    /// all workers choose the same.
-    pub fn chooses(&self, one: &Interaction<'_>) -> bool {
-        let stride = STRIDES.iter().find(|(from, _)| self.blends.any.observed >= *from);
-        (one.event as u64).is_multiple_of(stride.map_or(1, |s| s.1)) && global::is_liked(one)
+    /// Whether an event is one of those to be predicted: fewer while tables are `warming`. It goes
+    /// by the event's own hash, so that all workers choose the same.
+    pub fn chooses(&self, one: &Interaction<'_>, warming: bool) -> bool {
+        let known = STRIDES.iter().find(|(from, _)| self.blends.any.observed >= *from);
+        let stride = if warming { WARMING_STRIDE } else { known.map_or(1, |s| s.1) };
+        (one.event as u64).is_multiple_of(stride) && global::is_liked(one)
     }
 
     /// Predicts an event from what its user liked before, then learns how well each source did. To

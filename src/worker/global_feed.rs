@@ -128,14 +128,15 @@ impl Feed {
 
     fn learn(&mut self, partition: i32, batch: &Interactions<'_>) {
         let all = batch.interactions.len();
+        let warming = !self.state.is_warmed();
         let mut new = 0;
         let mut rest = &batch.interactions[..];
         while !rest.is_empty() {
             // Requests read the tables in between: a record of a thousand must not hold them up.
             // An event that is to be predicted begins a chunk: it is learnt after that.
-            let end = (1..rest.len().min(32)).find(|&n| self.learner.chooses(&rest[n]));
+            let end = (1..rest.len().min(32)).find(|&n| self.learner.chooses(&rest[n], warming));
             let (chunk, later) = rest.split_at(end.unwrap_or(rest.len().min(32)));
-            if self.learner.chooses(&chunk[0]) {
+            if self.learner.chooses(&chunk[0], warming) {
                 self.predict(&chunk[0]);
             }
             new += self.tables().learn(partition, batch.shard, chunk);
