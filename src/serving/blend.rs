@@ -18,7 +18,7 @@
 
 use crate::catalog::Catalog;
 use crate::embedding::ItemTables;
-use crate::event::{Interaction, Request, Source};
+use crate::event::{Interaction, Request};
 use crate::feature::UserState;
 use crate::global::{self, GlobalTables, ItemHandle};
 use crate::ids::{Surface, UserId, stable_hash};
@@ -320,14 +320,7 @@ fn guesses(candidates: &[Candidate], chosen: u64) -> Voices {
 fn history<'a>(one: &Interaction<'_>, tables: &'a GlobalTables) -> Vec<HistoryItem<'a>> {
     let session = one.session as u64;
     let at = EventTime::from_millis(one.event_time);
-    let liked = |item: ItemHandle| HistoryItem {
-        item: tables.items().name(item),
-        at,
-        source: Source::Click,
-        fraction: 0.0,
-        duration_s: 0,
-        session,
-    };
+    let liked = |item: ItemHandle| HistoryItem::chosen(tables.items().name(item), at, session);
     let mut newest_first: Vec<ItemHandle> = match &one.history {
         Some(history) => {
             history.iter().filter_map(|hash| tables.items().find_hash(hash)).take(HISTORY).collect()

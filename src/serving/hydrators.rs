@@ -36,7 +36,7 @@ impl Hydrator for History {
 
 /// An item as if it had been clicked, in a session that nobody else has.
 fn clicked(item: &str, at: EventTime) -> HistoryItem<'_> {
-    HistoryItem { item, at, source: Source::Click, fraction: 0.0, duration_s: 0, session: 0 }
+    HistoryItem::chosen(item, at, 0)
 }
 
 /// What a user's state remembers, oldest first.
@@ -50,6 +50,7 @@ fn folded<'a>(user: &'a UserState<'a>) -> Vec<HistoryItem<'a>> {
             fraction: entry.watched_fraction(),
             duration_s: entry.duration_s,
             session: entry.session,
+            is_positive: entry.is_positive(source),
         }));
     }
     // Each list is sorted; equal times keep watches before clicks, in every process.
@@ -132,7 +133,7 @@ impl Hydrator for UserVector {
         let items = query.world.items;
         let Some(version) = items.versions().last().copied() else { return };
         let Some(basis) = items.basis(version) else { return };
-        let positive = query.history.iter().rev().filter(|h| h.is_positive());
+        let positive = query.history.iter().rev().filter(|h| h.is_positive);
         let mut before = HashSet::new();
         let history = positive.map(HistoryItem::hash).filter(|hash| before.insert(*hash));
         let vector = SOLVER.with_borrow_mut(|held| {

@@ -84,6 +84,8 @@ pub struct HistoryItem<'a> {
     pub duration_s: u32,
     /// The session's key.
     pub session: u64,
+    /// Whether vectors learn from it, as `feature::Positives` has it.
+    pub is_positive: bool,
 }
 
 /// A user's vector.
@@ -95,16 +97,16 @@ pub struct UserVector {
     pub vector: Vec<f32>,
 }
 
-impl HistoryItem<'_> {
+impl<'a> HistoryItem<'a> {
+    /// An item of which no more is known than that the user chose it.
+    pub fn chosen(item: &'a str, at: EventTime, session: u64) -> Self {
+        let source = Source::Click;
+        Self { item, at, source, fraction: 0.0, duration_s: 0, session, is_positive: true }
+    }
+
     /// XXH3-64 of the item.
     pub fn hash(&self) -> u64 {
         stable_hash(self.item.as_bytes())
-    }
-
-    /// Whether vectors learn from it: a click, a watch of at least half, or of an item whose
-    /// length is not known, as `feature::Positives` has it.
-    pub fn is_positive(&self) -> bool {
-        self.source == Source::Click || self.duration_s == 0 || self.fraction >= 0.5
     }
 
     /// Whether it was clicked, or watched for long enough that it says something.

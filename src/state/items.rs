@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
-    IteratorMode, Options, WriteBatch,
+    BlockBasedOptions, ColumnFamily, DB, DBCompressionType, Direction, IteratorMode, Options,
+    WriteBatch,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use super::database;
 use super::store::{Access, Stats, StoreError, StoreResources};
 
 const ITEMS: &str = "items";
@@ -46,26 +47,8 @@ impl ItemStore {
         resources: &StoreResources,
         access: &Access<'_>,
     ) -> Result<Self, StoreError> {
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_write_buffer_manager(&resources.write_buffers);
-        options.set_keep_log_file_num(2);
-        options.set_max_background_jobs(2);
-        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
-        options.set_max_open_files(2_000);
-        let families = [
-            ColumnFamilyDescriptor::new(ITEMS, items_options(resources)),
-            ColumnFamilyDescriptor::new(META, Options::default()),
-        ];
-        let opened = match access {
-            Access::Owner { .. } => DB::open_cf_descriptors(&options, path, families),
-            Access::Reader { scratch } => {
-                options.set_max_open_files(-1);
-                DB::open_cf_descriptors_as_secondary(&options, path, scratch, families)
-            }
-        };
-        let db = opened.map_err(|source| StoreError::Rocks { path: path.into(), source })?;
+        let states = (ITEMS, items_options(resources));
+        let db = database::open(path, resources, access, states, META)?;
         let store = Self { db, path: path.into() };
         match access {
             Access::Owner { identity } => store.check_identity(identity)?,

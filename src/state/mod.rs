@@ -6,6 +6,7 @@
 //! knows what a topic's records mean; what an event does to a state is `feature`'s question.
 
 mod bulk;
+mod database;
 pub mod hot;
 mod items;
 mod pending;

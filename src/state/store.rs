@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
-    CompactOptions, DB, DBCompressionType, Direction, IteratorMode, MergeOperands, Options,
-    WriteBatch, WriteBufferManager,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, CompactOptions, DB,
+    DBCompressionType, Direction, IteratorMode, MergeOperands, Options, WriteBatch,
+    WriteBufferManager,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::bulk::{BULK_USERS, Incoming};
+use super::database;
 use super::pending::Pending;
 use super::progress::Progress;
 use super::sweep::{Sweep, USERS_PER_COMMIT};
@@ -175,27 +176,8 @@ impl ShardStore {
         resources: &StoreResources,
         access: &Access<'_>,
     ) -> Result<Self, StoreError> {
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_write_buffer_manager(&resources.write_buffers);
-        options.set_keep_log_file_num(2);
-        options.set_max_background_jobs(2);
-        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
-        // Reader instances keep all files open themselves; 2,000 is far above what one shard has.
-        options.set_max_open_files(2_000);
-        let families = [
-            ColumnFamilyDescriptor::new(USERS, users_options(rules, resources)),
-            ColumnFamilyDescriptor::new(META, Options::default()),
-        ];
-        let opened = match access {
-            Access::Owner { .. } => DB::open_cf_descriptors(&options, path, families),
-            Access::Reader { scratch } => {
-                options.set_max_open_files(-1);
-                DB::open_cf_descriptors_as_secondary(&options, path, scratch, families)
-            }
-        };
-        let db = opened.map_err(|source| StoreError::Rocks { path: path.into(), source })?;
+        let states = (USERS, users_options(rules, resources));
+        let db = database::open(path, resources, access, states, META)?;
         // Only the owner, which holds RocksDB's lock by now, may empty the folder.
         let incoming = match access {
             Access::Owner { .. } => Some(

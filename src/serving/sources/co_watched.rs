@@ -26,7 +26,7 @@ impl CandidateSource for CoWatched {
         let mut places: HashMap<u64, usize, Prehashed> = HashMap::default();
         let mut found: Vec<(Proposal, f32)> = Vec::new();
         let mut weight = 1.0;
-        for liked in query.liked().filter(|liked| liked.is_positive()).take(LIKED) {
+        for liked in query.liked().filter(|liked| liked.is_positive).take(LIKED) {
             let together = query.world.items.co_watched(liked.hash());
             let total: f32 = together.iter().map(|one| one.score).sum::<f32>() + PRIOR;
             for one in together {

@@ -10,6 +10,10 @@ const SHARPNESS: f32 = 8.0;
 /// Newest liked items among which the cause of a recommendation is looked for.
 const CAUSES: usize = 12;
 
+/// The cause is looked for of so many items for each that is wanted: further down hardly any is
+/// served, and looking costs as much as finding.
+const EXPLAINED: usize = 2;
+
 /// See the module.
 pub struct Nearest;
 
@@ -27,7 +31,7 @@ impl CandidateSource for Nearest {
             .map_err(|error| error.to_string())?;
         let causes: Vec<(&str, Vec<f32>)> = query
             .liked()
-            .filter(|liked| liked.is_positive())
+            .filter(|liked| liked.is_positive)
             .take(CAUSES)
             .filter_map(|liked| Some((liked.item, items.vector(user.basis, liked.hash())?)))
             .collect();
@@ -37,11 +41,12 @@ impl CandidateSource for Nearest {
             let closest = causes.iter().max_by(|a, b| fit(a).total_cmp(&fit(b)))?;
             Some(Why::CloseTo(closest.0.into()))
         };
-        let proposal = |near: crate::embedding::Nearest| Proposal {
+        let explained = EXPLAINED * query.request.count;
+        let proposal = |(rank, near): (usize, crate::embedding::Nearest)| Proposal {
             score: (SHARPNESS * near.score).exp().min(f32::MAX),
-            why: because(near.hash).unwrap_or(Why::Fitting),
+            why: (rank < explained).then(|| because(near.hash)).flatten().unwrap_or(Why::Fitting),
             item: near.item,
         };
-        Ok(found.into_iter().map(proposal).collect())
+        Ok(found.into_iter().enumerate().map(proposal).collect())
     }
 }
