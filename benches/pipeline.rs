@@ -66,7 +66,9 @@ fn main() {
         .collect();
     let after = Components::read(&metrics);
     common::table(
-        &format!("Pipeline, {items} items, {users} users with {EVENTS_PER_USER} events, lists of 20"),
+        &format!(
+            "Pipeline, {items} items, {users} users with {EVENTS_PER_USER} events, lists of 20"
+        ),
         &["threads", "requests/s (goal 5000 on two)", "p50", "p99 (goal 10 ms)", "items a list"],
         &rows,
     );
@@ -203,7 +205,8 @@ fn listing(item: u64) -> CatalogItem {
     listing.creator = format!("c{}", stable_hash(&item.to_le_bytes()) % CREATORS);
     listing.categories = vec![format!("category {}", category(item))];
     listing.tags = vec![format!("tag {}", stable_hash(&(item + 1).to_le_bytes()) % 5_000)];
-    listing.published = Some(EventTime::from_millis(START - MONTH + (item % 4_096) as i64 * 60_000));
+    listing.published =
+        Some(EventTime::from_millis(START - MONTH + (item % 4_096) as i64 * 60_000));
     listing
 }
 
@@ -293,7 +296,10 @@ impl Components {
         let served = text.lines().filter_map(|line| {
             let rest = line.strip_prefix("driftline_pipeline_stage_seconds_count")?;
             let (labels, value) = rest.rsplit_once(' ')?;
-            labels.contains("selector").then(|| ("lists".to_owned(), value.parse().ok()))?.1
+            labels
+                .contains("selector")
+                .then(|| ("lists".to_owned(), value.parse().ok()))?
+                .1
                 .map(|count| ("lists".to_owned(), count))
         });
         Self(stages.chain(served).collect())

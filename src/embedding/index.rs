@@ -200,7 +200,14 @@ impl ItemIndex {
 
     /// The vector of an item, of [`Self::dimension`] components. Waits for a write under way.
     pub fn vector(&self, item: ItemHandle) -> Option<Vec<f32>> {
-        lock(&self.writer).with_vector(item, |vector| vector[..self.dimension].to_vec())
+        self.vectors(&[Some(item)]).pop().flatten()
+    }
+
+    /// The same of several; none for none.
+    pub fn vectors(&self, items: &[Option<ItemHandle>]) -> Vec<Option<Vec<f32>>> {
+        let writer = lock(&self.writer);
+        let copy = |item| writer.with_vector(item, |vector| vector[..self.dimension].to_vec());
+        items.iter().map(|item| item.and_then(copy)).collect()
     }
 
     /// Items, cells and memory. Looks at every cell: for a metric now and then.

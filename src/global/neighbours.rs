@@ -19,6 +19,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem::{size_of, take};
 
 pub use query::{Neighbour, Scratch};
+use smallvec::SmallVec;
 
 use super::mix_hasher::MixBuilder;
 use crate::global::ItemHandle;
@@ -120,28 +121,31 @@ impl NeighboursConfig {
     }
 }
 
-/// One interaction of a session.
-#[derive(Clone, Copy)]
-struct Click {
-    at: EventTime,
-    id: u64,
-    item: u32,
-}
-
 /// A session held; its clicks are in order of time, then id. A free slot holds none.
 #[derive(Default)]
 struct Session {
     key: u64,
-    /// When its last click was, kept here to spare queries the way to the clicks.
-    last: EventTime,
-    clicks: Vec<Click>,
+    /// What was clicked: apart from when, since queries read nothing else, and beside the key where
+    /// it is no more than most sessions have, which spares a query every second way to memory.
+    items: SmallVec<[u32; 10]>,
+    /// When, and the id of the event.
+    stamps: Vec<(EventTime, u64)>,
 }
 
 impl Session {
     /// Where the newest click on an item is.
     fn newest(&self, item: u32) -> Option<usize> {
-        self.clicks.iter().rposition(|click| click.item == item)
+        self.items.iter().rposition(|clicked| *clicked == item)
     }
+}
+
+/// What queries ask of many sessions, of which they read few: apart, so that more of them are in
+/// the processor's cache.
+#[derive(Clone, Copy, Default)]
+struct Head {
+    /// When its last click was.
+    last: EventTime,
+    clicks: u32,
 }
 
 /// A session that holds an item, and when it touched it last.
@@ -167,6 +171,8 @@ type Table<K> = HashMap<K, u32, MixBuilder>;
 pub struct SessionNeighbours {
     config: NeighboursConfig,
     sessions: Vec<Session>,
+    /// By slot, as `sessions`.
+    heads: Vec<Head>,
     free_slots: Vec<u32>,
     slot_of: Table<u64>,
     /// One entry for each session held: a time no later than its last, its key, its slot.
@@ -192,6 +198,7 @@ impl SessionNeighbours {
             fade: distances.map(|distance| query::decay(distance, config.lambda_dist)).collect(),
             config,
             sessions: Vec::new(),
+            heads: Vec::new(),
             free_slots: Vec::new(),
             slot_of: Table::default(),
             oldest: BinaryHeap::new(),
@@ -208,20 +215,27 @@ impl SessionNeighbours {
 
     /// The items of a session held, by time, each with the time.
     pub fn session(&self, key: u64) -> impl Iterator<Item = (ItemHandle, EventTime)> {
-        let slot = self.slot_of.get(&key);
-        let clicks = slot.map_or(&[][..], |slot| &self.sessions[*slot as usize].clicks);
-        clicks.iter().map(|click| (self.items[click.item as usize].handle, click.at))
+        let session = self.slot_of.get(&key).map(|slot| &self.sessions[*slot as usize]);
+        session.into_iter().flat_map(|session| {
+            let handle = |item: &u32| self.items[*item as usize].handle;
+            session.items.iter().map(handle).zip(session.stamps.iter().map(|(at, _)| *at))
+        })
     }
 
     /// Memory held in bytes, without what the allocator adds. Walks all sessions: for a metric.
     pub fn bytes(&self) -> usize {
         // A hash table fills at most 7/8 of its buckets and spends a byte more on each.
         let buckets = |capacity: usize, entry: usize| capacity * 8 / 7 * (entry + 1);
-        let clicks: usize = self.sessions.iter().map(|session| session.clicks.capacity()).sum();
+        let held = |session: &Session| {
+            let items = if session.items.spilled() { session.items.capacity() } else { 0 };
+            items * size_of::<u32>() + session.stamps.capacity() * size_of::<(EventTime, u64)>()
+        };
+        let clicks: usize = self.sessions.iter().map(held).sum();
         let mentions: usize = self.items.iter().map(|item| item.recent.capacity()).sum();
         size_of::<Self>()
             + self.sessions.capacity() * size_of::<Session>()
-            + clicks * size_of::<Click>()
+            + self.heads.capacity() * size_of::<Head>()
+            + clicks
             + self.items.capacity() * size_of::<Item>()
             + mentions * size_of::<Mention>()
             + self.oldest.capacity() * size_of::<Reverse<(EventTime, u64, u32)>>()
@@ -236,24 +250,27 @@ impl SessionNeighbours {
     /// one older than all that a full table, or a full session, holds is left out.
     pub fn observe(&mut self, session: u64, item: ItemHandle, at: EventTime, id: u64) {
         let Some(slot) = self.open(session, at) else { return };
-        let clicks = &self.sessions[slot as usize].clicks;
-        let full = clicks.len() == self.config.max_session_items;
-        let place = match clicks.binary_search_by_key(&(at, id), |click| (click.at, click.id)) {
+        let stamps = &self.sessions[slot as usize].stamps;
+        let full = stamps.len() == self.config.max_session_items;
+        let place = match stamps.binary_search(&(at, id)) {
             Ok(_) => return,
             Err(0) if full => return,
             Err(place) => place,
         };
         let item = self.place(item);
         let session = &mut self.sessions[slot as usize];
-        let before = session.newest(item).map(|place| session.clicks[place].at);
-        session.clicks.insert(place, Click { at, id, item });
-        session.last = session.last.max(at);
-        let dropped = full.then(|| session.clicks.remove(0));
+        let before = session.newest(item).map(|place| session.stamps[place].0);
+        session.items.insert(place, item);
+        session.stamps.insert(place, (at, id));
+        let dropped = full.then(|| (session.items.remove(0), session.stamps.remove(0)));
+        let head = &mut self.heads[slot as usize];
+        head.last = head.last.max(at);
+        head.clicks = session.items.len() as u32;
         self.mention(item, Mention { at, slot }, before);
-        if let Some(click) = dropped
-            && self.sessions[slot as usize].newest(click.item).is_none()
+        if let Some((item, (at, _))) = dropped
+            && self.sessions[slot as usize].newest(item).is_none()
         {
-            self.forget(click.item, Mention { at: click.at, slot });
+            self.forget(item, Mention { at, slot });
         }
     }
 
@@ -268,9 +285,11 @@ impl SessionNeighbours {
         }
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.sessions.push(Session::default());
+            self.heads.push(Head::default());
             (self.sessions.len() - 1) as u32
         });
-        self.sessions[slot as usize] = Session { key: session, last: at, clicks: Vec::new() };
+        self.sessions[slot as usize] = Session { key: session, ..Session::default() };
+        self.heads[slot as usize] = Head { last: at, clicks: 0 };
         self.slot_of.insert(session, slot);
         self.oldest.push(Reverse((at, session, slot)));
         Some(slot)
@@ -280,7 +299,7 @@ impl SessionNeighbours {
     /// right only as they come up, so that an observation need not touch it.
     fn evict_before(&mut self, newcomer: (EventTime, u64)) -> bool {
         while let Some(Reverse((noted, key, slot))) = self.oldest.pop() {
-            let last = self.sessions[slot as usize].last;
+            let last = self.heads[slot as usize].last;
             if last == noted && (last, key) < newcomer {
                 self.evict(slot);
                 return true;
@@ -294,12 +313,12 @@ impl SessionNeighbours {
     }
 
     fn evict(&mut self, slot: u32) {
-        let Session { key, clicks, .. } = take(&mut self.sessions[slot as usize]);
+        let Session { key, items, stamps } = take(&mut self.sessions[slot as usize]);
         // Keyed as while it was held: ties in an item's list are settled by key.
         self.sessions[slot as usize].key = key;
-        for (place, click) in clicks.iter().enumerate() {
-            if !clicks[place + 1..].iter().any(|later| later.item == click.item) {
-                self.forget(click.item, Mention { at: click.at, slot });
+        for (place, (item, (at, _))) in items.iter().zip(stamps).enumerate() {
+            if !items[place + 1..].contains(item) {
+                self.forget(*item, Mention { at, slot });
             }
         }
         self.slot_of.remove(&key);

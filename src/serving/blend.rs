@@ -277,7 +277,7 @@ impl BlendLearner {
             World { user: &user, global: tables, catalog, items, blends: &blends, shown: &shown };
         let mut query = Query::new(&request, world);
         query.history = history(one, tables);
-        query.known = query.history.iter().map(HistoryItem::hash).collect();
+        query.known = query.history.iter().map(|event| event.hash).collect();
         let is_newcomer =
             one.history.as_ref().is_some_and(|history| history.iter().next().is_none());
         if query.history.is_empty() && !is_newcomer {

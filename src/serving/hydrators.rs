@@ -8,7 +8,7 @@ use super::query::{HistoryItem, Leaning, Query, Taste as Tastes, UserVector as V
 use crate::catalog::Standing;
 use crate::event::{History as EventHistory, Source};
 use crate::feature::UserState;
-use crate::ids::stable_hash;
+use crate::ids::{Prehashed, stable_hash};
 use crate::model::{BasisVersion, FoldIn};
 use crate::time::EventTime;
 
@@ -25,7 +25,7 @@ impl Hydrator for History {
             Some(recent) => recent.iter().map(|item| clicked(item.as_str(), query.at)).collect(),
             None => folded(query.world.user),
         };
-        query.known = history.iter().map(HistoryItem::hash).collect();
+        query.known = history.iter().map(|event| event.hash).collect();
         query.history = match &query.request.context_item {
             // What goes with an item is the same for everybody.
             Some(item) if query.is_related() => vec![clicked(item.as_str(), query.at)],
@@ -45,6 +45,7 @@ fn folded<'a>(user: &'a UserState<'a>) -> Vec<HistoryItem<'a>> {
     for source in Source::ALL {
         history.extend(user.recent(source).iter().map(|entry| HistoryItem {
             item: entry.item,
+            hash: stable_hash(entry.item.as_bytes()),
             at: entry.at,
             source,
             fraction: entry.watched_fraction(),
@@ -80,8 +81,7 @@ impl Hydrator for Taste {
         let (mut labels, mut creators) = (Sums::new(), Sums::new());
         let mut weight = 1.0;
         for liked in query.liked().take(LIKED) {
-            let hash = stable_hash(liked.item.as_bytes());
-            if let Standing::Listed(listing) = query.world.catalog.find(hash) {
+            if let Standing::Listed(listing) = query.world.catalog.find(liked.hash) {
                 let own = listing.labels();
                 for label in own {
                     add(&mut labels, *label, weight / own.len() as f32, liked.item);
@@ -134,8 +134,8 @@ impl Hydrator for UserVector {
         let Some(version) = items.versions().last().copied() else { return };
         let Some(basis) = items.basis(version) else { return };
         let positive = query.history.iter().rev().filter(|h| h.is_positive);
-        let mut before = HashSet::new();
-        let history = positive.map(HistoryItem::hash).filter(|hash| before.insert(*hash));
+        let mut before = HashSet::<u64, Prehashed>::default();
+        let history = positive.map(|event| event.hash).filter(|hash| before.insert(*hash));
         let vector = SOLVER.with_borrow_mut(|held| {
             let solver = match held {
                 Some((known, solver)) if *known == version => solver,

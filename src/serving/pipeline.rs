@@ -8,7 +8,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use super::query::{Candidate, Contribution, Query, SourceKind, Why};
 use crate::event::{Degradation, Reason, RecommendedItem, Request};
-use crate::ids::{Prehashed, stable_hash};
+use crate::ids::Prehashed;
 use crate::telemetry::names;
 
 /// Adds to a query what later components need.
@@ -34,6 +34,8 @@ pub trait CandidateSource: Send + Sync {
 pub struct Proposal {
     /// The item.
     pub item: Arc<str>,
+    /// XXH3-64 of the item.
+    pub hash: u64,
     /// The source's own score.
     pub score: f32,
     /// Why.
@@ -282,10 +284,9 @@ impl Pipeline {
             source.items.increment(proposals.len() as u64);
             has_more |= proposals.len() >= query.proposals();
             for (rank, proposal) in proposals.into_iter().enumerate() {
-                let hash = stable_hash(proposal.item.as_bytes());
+                let Proposal { item, hash, .. } = proposal;
                 let place = *places.entry(hash).or_insert_with(|| {
                     let contributions = Vec::with_capacity(2);
-                    let item = proposal.item;
                     candidates.push(Candidate { item, hash, contributions, score: 0.0 });
                     candidates.len() - 1
                 });

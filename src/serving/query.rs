@@ -8,7 +8,7 @@ use crate::embedding::ItemTables;
 use crate::event::{Degradation, Reason, Request, RequestKind, Source};
 use crate::feature::UserState;
 use crate::global::{GlobalTables, POSITIVE_FRACTION};
-use crate::ids::{ItemId, stable_hash};
+use crate::ids::{ItemId, Prehashed, stable_hash};
 use crate::model::BasisVersion;
 use crate::time::EventTime;
 
@@ -49,7 +49,7 @@ pub struct Query<'a> {
     /// session; the context item alone where what is related to it is wanted. Filled by a hydrator.
     pub history: Vec<HistoryItem<'a>>,
     /// Hashes of what the user, or the anonymous session, has had. Filled by a hydrator.
-    pub known: HashSet<u64>,
+    pub known: HashSet<u64, Prehashed>,
     /// What the history says of what the user likes. Filled by a hydrator.
     pub taste: Taste<'a>,
     /// The user's vector; none where nothing in the history has one. Filled by a hydrator.
@@ -74,6 +74,8 @@ const SPARE_WHERE_SHORT: usize = 1_000;
 pub struct HistoryItem<'a> {
     /// The item.
     pub item: &'a str,
+    /// XXH3-64 of the item.
+    pub hash: u64,
     /// When.
     pub at: EventTime,
     /// Watched or clicked.
@@ -100,13 +102,16 @@ pub struct UserVector {
 impl<'a> HistoryItem<'a> {
     /// An item of which no more is known than that the user chose it.
     pub fn chosen(item: &'a str, at: EventTime, session: u64) -> Self {
-        let source = Source::Click;
-        Self { item, at, source, fraction: 0.0, duration_s: 0, session, is_positive: true }
-    }
-
-    /// XXH3-64 of the item.
-    pub fn hash(&self) -> u64 {
-        stable_hash(self.item.as_bytes())
+        Self {
+            item,
+            hash: stable_hash(item.as_bytes()),
+            at,
+            source: Source::Click,
+            fraction: 0.0,
+            duration_s: 0,
+            session,
+            is_positive: true,
+        }
     }
 
     /// Whether it was clicked, or watched for long enough that it says something.
@@ -138,8 +143,8 @@ pub struct Leaning<'a> {
 impl<'a> Query<'a> {
     /// The items of the history that were liked, newest first, each once.
     pub fn liked(&self) -> impl Iterator<Item = &HistoryItem<'a>> {
-        let mut before = HashSet::new();
-        self.history.iter().rev().filter(move |h| h.is_liked() && before.insert(h.item))
+        let mut before = HashSet::<u64, Prehashed>::default();
+        self.history.iter().rev().filter(move |h| h.is_liked() && before.insert(h.hash))
     }
 
     /// A query at the pipeline's entrance.
@@ -156,7 +161,7 @@ impl<'a> Query<'a> {
             country: country.unwrap_or_default(),
             world,
             history: Vec::new(),
-            known: HashSet::new(),
+            known: HashSet::default(),
             taste: Taste::default(),
             user_vector: None,
             degraded: Vec::new(),
@@ -189,11 +194,18 @@ impl<'a> Query<'a> {
         self.degraded.retain(|d| SourceKind::ALL.iter().all(|source| source.name() != d.part));
     }
 
+    /// Whether an item, given by its XXH3-64, may be put forward: not where the user has had it,
+    /// unless that is wanted. Sources ask it, so that all they put forward is of use.
+    pub fn wants(&self, hash: u64) -> bool {
+        self.request.include_seen || !self.known.contains(&hash)
+    }
+
     /// How many items a source puts forward: enough for a full list, whatever the filters take,
     /// and for another one than the user was shown.
     pub fn proposals(&self) -> usize {
         let shown = self.world.shown.len().min(SPARE_FOR_SHOWN);
-        self.request.count + self.known.len() + self.request.exclude.len() + shown + self.spare
+        let known = if self.request.include_seen { self.known.len() } else { 0 };
+        self.request.count + known + self.request.exclude.len() + shown + self.spare
     }
 
     /// Says that a part could not contribute.

@@ -175,21 +175,24 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
             session.insert(session.len(), handle);
         }
     }
+    session.truncate(10);
     session.reverse();
     let last = EventTime::from_millis(BASE + (events.len() as i64 - 1) * MINUTE_MS);
     let (at, own) =
         if events.is_empty() { (global.watermark(), None) } else { (last, Some(OWN_SESSION)) };
     let table = global.neighbours();
     let found = table.recommend(&session, at, own, 400, &mut Scratch::default());
-    // To somebody who wants nothing seen, an item is not recommended because of itself.
-    let wanted = found.iter().filter(|n| request.include_seen || !session.contains(&n.item));
-    let neighbours = wanted.map(|n| (items.name(n.item).to_string(), n.score));
+    // To somebody who wants nothing seen, what was seen is put forward as unfinished alone.
+    let (seen, continued) = (seen(events), unfinished(events));
+    let wanted = |item: &String| request.include_seen || !seen.contains(item);
+    let neighbours = found.iter().map(|n| (items.name(n.item).to_string(), n.score));
+    let neighbours = neighbours.filter(|(item, _)| wanted(item));
     // Seven sources are learned, each heard in three powers of its scores; one voice is chance.
     let equal = [1.0 / 22.0; 3];
     by_source.push((&equal, neighbours.collect()));
 
-    let continued = unfinished(events).into_iter().enumerate();
-    by_source.push((&[0.05], continued.map(|(n, i)| (i, 1.0 / (1.0 + n as f32))).collect()));
+    let begun = continued.iter().cloned().enumerate();
+    by_source.push((&[0.05], begun.map(|(n, i)| (i, 1.0 / (1.0 + n as f32))).collect()));
 
     let mut trending: BTreeMap<String, f32> = BTreeMap::new();
     let mut least = 1.0 / 0.9;
@@ -198,8 +201,8 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
     for place in places {
         let top = global.trending().top(place);
         let scale = top.first().map_or(0.0, |best| least * 0.9 / best.1);
-        for (item, score) in top.iter() {
-            let item = items.name(*item).to_string();
+        let named = top.iter().map(|(item, score)| (items.name(*item).to_string(), score));
+        for (item, score) in named.filter(|(item, _)| wanted(item)) {
             trending.entry(item).or_insert_with(|| {
                 least = score * scale;
                 least
@@ -211,7 +214,6 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
     let leaning = [0.2 / 22.0 + 0.8 / 3.0; 3];
     by_source.push((if nothing { &leaning } else { &equal }, trending));
 
-    let (seen, continued) = (seen(events), unfinished(events));
     let allowed = |item: &String| {
         let is = |other: &ItemId| other.as_str() == item;
         let excluded = request.exclude.iter().chain(&request.context_item).any(is);

@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::{IndexError, Reach};
-use super::item::{ItemFeatures, ItemState, LiveBasis};
+use super::item::{ItemCounts, ItemFeatures, ItemState, LiveBasis};
 use super::online::{EmbeddingError, ItemVector, LmsConfig};
 use crate::event::{Bytes, EmbeddingRecord, LiveVector};
+use crate::global::ItemHandle;
 use crate::ids::stable_hash;
 use crate::model::{Basis, BasisVersion};
 use crate::time::EventTime;
@@ -309,9 +310,7 @@ impl ItemTables {
         items: &[u64],
     ) -> Result<Vec<Option<f32>>, IndexError> {
         let Some(version) = self.version(version) else { return Ok(vec![None; items.len()]) };
-        let directory = read(&self.directory);
-        let handles: Vec<_> = items.iter().map(|item| directory.present(*item)).collect();
-        drop(directory);
+        let handles = self.present(items.iter().copied());
         let known: Vec<_> = handles.iter().copied().flatten().collect();
         let mut scores = version.index.scores(user, &known)?.into_iter();
         Ok(handles.iter().map(|handle| handle.and_then(|_| scores.next().flatten())).collect())
@@ -319,9 +318,25 @@ impl ItemTables {
 
     /// The live vector of an item, given by hash, over a basis, as of the newest event time.
     pub fn vector(&self, version: BasisVersion, item: u64) -> Option<Vec<f32>> {
-        let version = self.version(version)?;
-        let handle = read(&self.directory).present(item)?;
-        version.index.vector(handle)
+        self.vectors(version, [item]).pop().flatten()
+    }
+
+    /// The same of several, which is cheaper than one by one.
+    pub fn vectors(
+        &self,
+        version: BasisVersion,
+        items: impl IntoIterator<Item = u64>,
+    ) -> Vec<Option<Vec<f32>>> {
+        let handles = self.present(items);
+        match self.version(version) {
+            Some(version) => version.index.vectors(&handles),
+            None => vec![None; handles.len()],
+        }
+    }
+
+    fn present(&self, items: impl IntoIterator<Item = u64>) -> Vec<Option<ItemHandle>> {
+        let directory = read(&self.directory);
+        items.into_iter().map(|item| directory.present(item)).collect()
     }
 
     /// The statistics of an item, given by hash.
@@ -329,6 +344,17 @@ impl ItemTables {
         let directory = read(&self.directory);
         let handle = directory.present(item)?;
         directory.features(handle).map(Arc::clone)
+    }
+
+    /// What each of the items, given by hash, had happen in all; nothing of those that are not
+    /// known.
+    pub fn totals(&self, items: impl IntoIterator<Item = u64>) -> Vec<ItemCounts> {
+        let directory = read(&self.directory);
+        let features = |item| directory.features(directory.present(item)?);
+        items
+            .into_iter()
+            .map(|item| features(item).map_or_else(ItemCounts::default, |f| f.totals))
+            .collect()
     }
 
     /// Items that users liked shortly before this one, with decayed weights, the heaviest first.

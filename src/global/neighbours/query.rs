@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::mem::take;
 
-use super::SessionNeighbours;
+use super::{Head, SessionNeighbours};
 use crate::global::ItemHandle;
 use crate::time::{DAY_MS, EventTime};
 
@@ -87,31 +87,44 @@ impl SessionNeighbours {
 
     /// Scores those sessions and keeps the best.
     fn keep_nearest(&self, at: EventTime, scratch: &mut Scratch) {
-        for near in &mut scratch.near {
+        for near in &scratch.near {
             scratch.near_of[near.slot as usize] = 0;
-            near.score *= self.standing(near.slot, at);
         }
+        let near = &mut scratch.near;
         let wanted = self.config.neighbours;
-        if scratch.near.len() > wanted {
+        let likely = 2 * wanted;
+        if near.len() > likely {
+            // A standing is 1 at most, so most of those that share little with the query fall
+            // behind the best of those that share much, whatever their standing: which is a look at
+            // memory each.
+            near.select_nth_unstable_by(likely, |a, b| b.score.total_cmp(&a.score));
+            let mut scores: Vec<f32> =
+                near[..likely].iter().map(|n| n.score * self.standing(n.slot, at)).collect();
+            let (_, floor, _) = scores.select_nth_unstable_by(wanted - 1, |a, b| b.total_cmp(a));
+            near.retain(|n| n.score >= *floor);
+        }
+        near.iter_mut().for_each(|n| n.score *= self.standing(n.slot, at));
+        if near.len() > wanted {
             let key = |near: &Near| self.sessions[near.slot as usize].key;
-            scratch.near.select_nth_unstable_by(wanted, |a, b| {
+            near.select_nth_unstable_by(wanted, |a, b| {
                 b.score.total_cmp(&a.score).then_with(|| key(a).cmp(&key(b)))
             });
-            scratch.near.truncate(wanted);
+            near.truncate(wanted);
         }
     }
 
     /// What a session's voice is worth, whatever the query.
     fn standing(&self, slot: u32, at: EventTime) -> f32 {
-        let session = &self.sessions[slot as usize];
-        let days = at.since(session.last).max(0) as f32 / DAY_MS as f32;
-        self.by_size[session.clicks.len()] * (-days / self.config.lambda_time_days).exp()
+        let Head { last, clicks } = self.heads[slot as usize];
+        let days = at.since(last).max(0) as f32 / DAY_MS as f32;
+        self.by_size[clicks as usize] * (-days / self.config.lambda_time_days).exp()
     }
 
     /// Lets the neighbours vote, each from where it meets the newest item that it shares.
     fn vote(&self, scratch: &mut Scratch) {
         for near in 0..scratch.near.len() {
             let Near { slot, asked, score } = scratch.near[near];
+            let asked = asked as usize;
             self.vote_around(scratch.asked[asked].item, slot, score, asked, scratch);
         }
     }
@@ -120,14 +133,14 @@ impl SessionNeighbours {
     fn vote_around(&self, item: u32, slot: u32, voice: f32, asked: usize, scratch: &mut Scratch) {
         let session = &self.sessions[slot as usize];
         let Some(middle) = session.newest(item) else { return };
-        for (place, click) in session.clicks.iter().enumerate() {
+        for (place, clicked) in session.items.iter().enumerate() {
             let side = match place.cmp(&middle) {
                 Ordering::Less => self.config.before_match,
                 Ordering::Equal => continue,
                 Ordering::Greater => 1.0,
             };
             let vote = voice * side * self.fade[place.abs_diff(middle)];
-            scratch.vote(click.item, asked, (vote * VOTE_UNIT) as u64);
+            scratch.vote(*clicked, asked, (vote * VOTE_UNIT) as u64);
         }
     }
 
@@ -172,10 +185,10 @@ impl SessionNeighbours {
         let recent = &self.items[last as usize].recent;
         let mut steps = 0;
         for mention in recent.iter().filter(|mention| Some(mention.slot) != own) {
-            for pair in self.sessions[mention.slot as usize].clicks.windows(2) {
-                if pair[0].item == last {
+            for pair in self.sessions[mention.slot as usize].items.windows(2) {
+                if pair[0] == last {
                     steps += 1;
-                    let row = scratch.row(pair[1].item);
+                    let row = scratch.row(pair[1]);
                     scratch.rows[row].steps += 1;
                 }
             }
@@ -254,7 +267,7 @@ struct Asked {
 struct Near {
     score: f32,
     slot: u32,
-    asked: usize,
+    asked: u32,
 }
 
 /// A candidate while votes are counted.
@@ -315,7 +328,7 @@ impl Scratch {
     fn near(&mut self, slot: u32, asked: usize) -> &mut Near {
         let place = &mut self.near_of[slot as usize];
         if *place == 0 {
-            self.near.push(Near { score: 0.0, slot, asked });
+            self.near.push(Near { score: 0.0, slot, asked: asked as u32 });
             *place = self.near.len() as u32;
         }
         &mut self.near[*place as usize - 1]

@@ -255,17 +255,20 @@ fn assert_sound(table: &SessionNeighbours) {
     assert_eq!(held.len(), table.oldest.len());
     assert_eq!(table.place_of.len() + table.free_places.len(), table.items.len());
     for slot in &table.free_slots {
-        assert!(!held.contains(slot) && table.sessions[*slot as usize].clicks.is_empty());
+        assert!(!held.contains(slot) && table.sessions[*slot as usize].items.is_empty());
     }
     for Reverse((noted, key, slot)) in &table.oldest {
         assert_eq!(table.slot_of.get(key), Some(slot));
-        assert!(*noted <= table.sessions[*slot as usize].last);
+        assert!(*noted <= table.heads[*slot as usize].last);
     }
     for slot in &held {
         let session = &table.sessions[*slot as usize];
-        assert_eq!(session.clicks.last().map(|click| click.at), Some(session.last));
-        assert!(session.clicks.is_sorted_by_key(|click| (click.at, click.id)));
-        assert!(session.clicks.len() <= table.config.max_session_items);
+        let head = table.heads[*slot as usize];
+        assert_eq!(session.stamps.last().map(|stamp| stamp.0), Some(head.last));
+        assert!(session.stamps.is_sorted());
+        assert_eq!(session.stamps.len(), session.items.len());
+        assert_eq!(session.items.len(), head.clicks as usize);
+        assert!(session.items.len() <= table.config.max_session_items);
     }
     for (handle, place) in &table.place_of {
         let item = &table.items[*place as usize];
@@ -277,7 +280,7 @@ fn assert_sound(table: &SessionNeighbours) {
         assert!(item.recent.iter().map(order).is_sorted());
         for mention in &item.recent {
             let session = &table.sessions[mention.slot as usize];
-            let newest = session.newest(*place).map(|place| session.clicks[place].at);
+            let newest = session.newest(*place).map(|place| session.stamps[place].0);
             assert_eq!(newest, Some(mention.at));
         }
     }
@@ -397,8 +400,7 @@ fn a_late_event_lands_where_it_belongs() {
     let late = [(7, 1, 0), (7, 3, 2), (7, 2, 1)];
     let late = late.map(|(session, item, at)| (session, ItemHandle(item), hour(at), item as u64));
     let table = table(NeighboursConfig::default(), &late);
-    let clicks = &table.sessions[table.slot_of[&7] as usize].clicks;
-    let order: Vec<u32> = clicks.iter().map(|c| table.items[c.item as usize].handle.0).collect();
+    let order: Vec<u32> = table.session(7).map(|(item, _)| item.0).collect();
     assert_eq!(order, [1, 2, 3]);
 }
 

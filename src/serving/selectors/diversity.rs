@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use super::{ListRules, WINDOW};
 use crate::catalog::{Catalog, Standing};
 use crate::embedding::ItemTables;
-use crate::model::BasisVersion;
 use crate::model::vector::dot;
 use crate::serving::query::{Candidate, Query};
 
@@ -29,18 +28,20 @@ struct Traits<'a> {
 }
 
 impl<'a> Traits<'a> {
-    fn of(
-        hash: u64,
-        basis: Option<BasisVersion>,
-        catalog: &'a Catalog,
-        items: &ItemTables,
-    ) -> Self {
-        let vector = basis.and_then(|basis| items.vector(basis, hash)).and_then(unit);
-        let (creator, labels) = match catalog.find(hash) {
-            Standing::Listed(listing) => (listing.creator_number(), listing.labels()),
-            Standing::Delisted | Standing::Unknown => (None, &[][..]),
+    /// Those of items given by hash.
+    fn of(hashes: &[u64], catalog: &'a Catalog, items: &ItemTables) -> Vec<Self> {
+        let vectors = match items.versions().last() {
+            Some(basis) => items.vectors(*basis, hashes.iter().copied()),
+            None => vec![None; hashes.len()],
         };
-        Self { vector, creator, labels }
+        let traits = |(hash, vector): (&u64, Option<Vec<f32>>)| {
+            let (creator, labels) = match catalog.find(*hash) {
+                Standing::Listed(listing) => (listing.creator_number(), listing.labels()),
+                Standing::Delisted | Standing::Unknown => (None, &[][..]),
+            };
+            Self { vector: vector.and_then(unit), creator, labels }
+        };
+        hashes.iter().zip(vectors).map(traits).collect()
     }
 
     /// How alike two items are, 0 to 1: the cosine of their live vectors; where one has none, 1
@@ -70,9 +71,7 @@ fn unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
 /// The mean of 1 − similarity over all pairs of a list, given by hash: 0 where all are alike, 1
 /// where none is like another. None for fewer than two items.
 pub fn intra_list_diversity(list: &[u64], catalog: &Catalog, items: &ItemTables) -> Option<f64> {
-    let basis = items.versions().last().copied();
-    let traits: Vec<Traits<'_>> =
-        list.iter().map(|hash| Traits::of(*hash, basis, catalog, items)).collect();
+    let traits = Traits::of(list, catalog, items);
     let mut sum = 0.0;
     for (place, one) in traits.iter().enumerate() {
         sum += traits[place + 1..].iter().map(|other| 1.0 - one.similarity(other)).sum::<f64>();
@@ -92,9 +91,8 @@ pub(super) fn diversify(
     let (catalog, items) = (query.world.catalog, query.world.items);
     let places = if rules.diversity > 0.0 { count.min(PLACES) } else { 0 };
     let near = window.len().min(places * WINDOW);
-    let basis = items.versions().last().copied();
-    let traits: Vec<Traits<'_>> =
-        window[..near].iter().map(|c| Traits::of(c.hash, basis, catalog, items)).collect();
+    let hashes: Vec<u64> = window[..near].iter().map(|c| c.hash).collect();
+    let traits = Traits::of(&hashes, catalog, items);
     let creators: Vec<Option<u32>> =
         window.iter().map(|c| c.listing(query).and_then(|l| l.creator_number())).collect();
     let mut of_creator: HashMap<u32, usize> = HashMap::new();

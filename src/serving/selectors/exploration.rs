@@ -22,7 +22,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::embedding::ItemFeatures;
+use crate::embedding::ItemCounts;
 use crate::ids::stable_hash;
 use crate::serving::pipeline::Scored;
 use crate::serving::query::{Candidate, Query, SourceKind};
@@ -42,11 +42,11 @@ pub(super) struct Unproven {
 /// Those of the candidates that are new or little known, in an order that is always the same.
 pub(super) fn pool(query: &Query<'_>, candidates: Vec<Candidate>) -> Vec<Unproven> {
     let mut pool: Vec<Unproven> = Vec::new();
-    for candidate in candidates {
-        let features = query.world.items.features(candidate.hash);
-        let events = features.as_ref().map_or(0, |f| f.totals.watches + f.totals.clicks);
+    let totals = query.world.items.totals(candidates.iter().map(|c| c.hash));
+    for (candidate, totals) in candidates.into_iter().zip(&totals) {
+        let events = totals.watches + totals.clicks;
         if events < LITTLE_KNOWN || candidate.is_from(SourceKind::Fresh) {
-            let weight = (SHARPNESS * promise(features.as_deref())).exp();
+            let weight = (SHARPNESS * promise(totals)).exp();
             pool.push(Unproven { candidate, weight });
         }
     }
@@ -56,8 +56,7 @@ pub(super) fn pool(query: &Query<'_>, candidates: Vec<Candidate>) -> Vec<Unprove
 
 /// What may be hoped of an item: mean and one standard deviation of Beta(hits + 1, misses + 1),
 /// where a click and a watch of at least half of the item are hits. 0.79 where nothing is known.
-fn promise(features: Option<&ItemFeatures>) -> f64 {
-    let totals = features.map(|f| f.totals).unwrap_or_default();
+fn promise(totals: &ItemCounts) -> f64 {
     let events = (totals.watches + totals.clicks) as f64;
     let hits = ((totals.long_views + totals.clicks) as f64).min(events);
     let (a, b) = (hits + 1.0, events - hits + 1.0);

@@ -2,7 +2,9 @@
 //! and in whatever session: statistics of single items, which know of rare ones too.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use crate::embedding::Nearest;
 use crate::ids::Prehashed;
 use crate::serving::pipeline::{CandidateSource, Proposal};
 use crate::serving::query::{Query, SourceKind, Why};
@@ -27,20 +29,24 @@ impl CandidateSource for CoWatched {
         let mut found: Vec<(Proposal, f32)> = Vec::new();
         let mut weight = 1.0;
         for liked in query.liked().filter(|liked| liked.is_positive).take(LIKED) {
-            let together = query.world.items.co_watched(liked.hash());
+            let cause: Arc<str> = liked.item.into();
+            let together = query.world.items.co_watched(liked.hash);
             let total: f32 = together.iter().map(|one| one.score).sum::<f32>() + PRIOR;
-            for one in together {
-                let score = weight * one.score / total;
-                let place = *places.entry(one.hash).or_insert_with(|| {
-                    let why = Why::BecauseYouWatched(liked.item.into());
-                    found.push((Proposal { item: one.item, score: 0.0, why }, score));
+            for Nearest { item, hash, score } in together {
+                if !query.wants(hash) {
+                    continue;
+                }
+                let score = weight * score / total;
+                let place = *places.entry(hash).or_insert_with(|| {
+                    let why = Why::BecauseYouWatched(Arc::clone(&cause));
+                    found.push((Proposal { item, hash, score: 0.0, why }, score));
                     found.len() - 1
                 });
                 let (proposal, best) = &mut found[place];
                 proposal.score += score;
                 if score > *best {
                     *best = score;
-                    proposal.why = Why::BecauseYouWatched(liked.item.into());
+                    proposal.why = Why::BecauseYouWatched(Arc::clone(&cause));
                 }
             }
             weight *= RATIO;

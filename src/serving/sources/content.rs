@@ -40,13 +40,15 @@ pub(super) fn mixed<'q>(
     let mut found: Vec<(Proposal, f32)> = Vec::new();
     for leaning in leanings {
         let (shelf, why) = shelf_of(leaning);
-        for shelved in shelf.iter().take(query.proposals()) {
+        let wanted = shelf.iter().filter(|shelved| query.wants(shelved.hash));
+        for shelved in wanted.take(query.proposals()) {
             let score = leaning.weight * shelved.share;
             match places.get(&shelved.hash) {
                 None => {
                     places.insert(shelved.hash, found.len());
                     let item = Arc::clone(&shelved.item);
-                    found.push((Proposal { item, score, why: why.clone() }, score));
+                    let why = why.clone();
+                    found.push((Proposal { item, hash: shelved.hash, score, why }, score));
                 }
                 Some(&place) => {
                     let (proposal, best) = &mut found[place];

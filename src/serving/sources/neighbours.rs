@@ -7,7 +7,7 @@ use crate::serving::pipeline::{CandidateSource, Proposal};
 use crate::serving::query::{Query, SourceKind, Why};
 
 /// Newest items of the user that the neighbours are looked for with.
-const QUERY_ITEMS: usize = 20;
+const QUERY_ITEMS: usize = 10;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -27,15 +27,16 @@ impl CandidateSource for Neighbours {
         let Some(newest) = query.history.last() else {
             return context_only(query, &session);
         };
+        let limit = query.proposals();
         let found = SCRATCH.with_borrow_mut(|scratch| {
             let own = Some(newest.session);
-            global.neighbours().recommend(&session, newest.at, own, query.proposals(), scratch)
+            // What the user has had is dropped again, unless it is wanted.
+            let ranked = limit + query.known.len();
+            global.neighbours().recommend(&session, newest.at, own, ranked, scratch)
         });
-        // Items that the neighbours were looked for with come back, as domains that repeat want
-        // it. To somebody who wants nothing seen they are no news.
-        let wanted = |n: &&Neighbour| query.request.include_seen || !session.contains(&n.item);
-        let found = found.iter().filter(wanted);
-        Ok(found.map(|n| proposal(query, n.item, n.score, n.because)).collect())
+        let items = global.items();
+        let wanted = found.iter().filter(|found| query.wants(items.hash(found.item)));
+        Ok(proposals(query, wanted.take(limit)))
     }
 }
 
@@ -49,7 +50,7 @@ fn context_only(query: &Query<'_>, session: &[ItemHandle]) -> Result<Vec<Proposa
         let limit = query.proposals();
         global.neighbours().recommend(session, global.watermark(), None, limit, scratch)
     });
-    Ok(found.iter().map(|n| proposal(query, n.item, n.score, n.because)).collect())
+    Ok(proposals(query, found.iter()))
 }
 
 /// The newest items that the user liked well enough, oldest first. A click and the watch that
@@ -71,8 +72,13 @@ fn query_session(query: &Query<'_>) -> Vec<ItemHandle> {
     session
 }
 
-fn proposal(query: &Query<'_>, item: ItemHandle, score: f32, because: ItemHandle) -> Proposal {
+fn proposals<'f>(query: &Query<'_>, found: impl Iterator<Item = &'f Neighbour>) -> Vec<Proposal> {
     let items = query.world.global.items();
-    let why = Why::BecauseYouWatched(items.name(because).clone());
-    Proposal { item: items.name(item).clone(), score, why }
+    let proposal = |found: &Neighbour| Proposal {
+        item: items.name(found.item).clone(),
+        hash: items.hash(found.item),
+        score: found.score,
+        why: Why::BecauseYouWatched(items.name(found.because).clone()),
+    };
+    found.map(proposal).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::ids::Prehashed;
 use crate::serving::pipeline::{CandidateSource, Proposal};
 use crate::serving::query::{Query, SourceKind, Why};
 
@@ -22,7 +23,7 @@ impl CandidateSource for Trending {
         let surface = query.request.surface.as_str();
         let limit = query.proposals();
         let mut proposals = Vec::with_capacity(limit);
-        let mut there = HashSet::with_capacity(limit);
+        let mut there = HashSet::<u64, Prehashed>::default();
         let mut least = 1.0 / ELSEWHERE;
         for place in if surface.is_empty() { vec![""] } else { vec![surface, ""] } {
             let top = global.trending().top(place);
@@ -35,14 +36,15 @@ impl CandidateSource for Trending {
                 if proposals.len() == limit {
                     break;
                 }
-                if there.insert(item) {
+                let hash = global.items().hash(item);
+                if query.wants(hash) && there.insert(hash) {
                     least = score * scale;
-                    let name = global.items().name(item).clone();
-                    proposals.push(Proposal { item: name, score: least, why: why.clone() });
+                    let item = global.items().name(item).clone();
+                    proposals.push(Proposal { item, hash, score: least, why: why.clone() });
                 }
             }
         }
-        if proposals.is_empty() {
+        if global.trending().top("").is_empty() {
             return Err("nothing has been watched yet".into());
         }
         Ok(proposals)

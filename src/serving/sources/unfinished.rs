@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::event::Source;
+use crate::ids::Prehashed;
 use crate::serving::pipeline::{CandidateSource, Proposal};
 use crate::serving::query::{Query, SourceKind, Why};
 
@@ -22,15 +23,16 @@ impl CandidateSource for Unfinished {
     }
 
     fn candidates(&self, query: &Query<'_>) -> Result<Vec<Proposal>, String> {
-        let mut looked_at = HashSet::new();
+        let mut looked_at = HashSet::<u64, Prehashed>::default();
         let newest_first = query.history.iter().rev().filter(|h| h.source == Source::Watch);
         Ok(newest_first
-            .filter(|h| looked_at.insert(h.item))
+            .filter(|h| looked_at.insert(h.hash))
             .filter(|h| h.duration_s >= LONG_ENOUGH_S && BEGUN.contains(&h.fraction))
             .take(LIMIT)
             .enumerate()
             .map(|(rank, h)| Proposal {
                 item: h.item.into(),
+                hash: h.hash,
                 score: 1.0 / (1.0 + rank as f32),
                 why: Why::Unfinished((h.fraction * 100.0).round() as u8),
             })
