@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use driftline::config::Config;
-use driftline::event::Source;
+use driftline::event::EventTopic;
 use driftline::worker::Worker;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -215,7 +215,7 @@ fn worker(config: &Config, events: u64, cpu: &mut BTreeMap<String, f64>) -> Dura
     let mut begun = None;
     loop {
         let shards = worker.shards().all();
-        if begun.is_none() && shards.iter().any(|s| s.shard.position(Source::Watch) > 0) {
+        if begun.is_none() && shards.iter().any(|s| s.shard.position(EventTopic::Watch) > 0) {
             begun = Some(Instant::now());
         }
         let committed: i64 = shards

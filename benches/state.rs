@@ -32,7 +32,7 @@ fn main() {
         let mut event: UserEvent<'_> = common::watch_event(&mut dice, i, users, start);
         event.at = event.at.plus_millis((i as i64) * (30 * 86_400_000 / total as i64 - 1));
         let user = stable_hash(event.user.as_bytes());
-        let fold = FoldEvent::from_event(&event, user);
+        let fold = FoldEvent::from_event(&event, user).into();
         shard.fold(&event.user, user, &fold, Anchor { offset: i as i64, hash: 0 });
         if i % 200_000 == 199_999 || i + 1 == total {
             let frozen = shard.freeze().expect("events");

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::event::{
-    Encoding, Rejection, Reply, Request, Source, UserEvent, decode_reply, encode_request,
+    Encoding, EventTopic, Feedback, Rejection, Reply, Request, UserEvent, decode_reply,
+    encode_request,
 };
 use crate::kafka::{
     Delivery, Headers, KafkaError, Outgoing, Position, Producer, ProducerKind, Reader,
@@ -37,10 +38,10 @@ pub enum ClientError {
     Thread(#[from] std::io::Error),
 }
 
-/// Sends watch and click events.
+/// Sends users' events: what they watched, clicked, and do not want to see.
 pub struct EventSender {
     producer: Producer,
-    topics: [String; 2],
+    topics: [String; 3],
     encoding: Encoding,
 }
 
@@ -52,7 +53,7 @@ impl EventSender {
     pub fn new(config: &Config, kind: ProducerKind) -> Result<Self, ClientError> {
         Ok(Self {
             producer: Producer::new(&config.kafka.client(), kind, "driftline-events")?,
-            topics: [config.topics.watch_events(), config.topics.click_events()],
+            topics: EventTopic::ALL.map(|topic| config.topics.events(topic)),
             encoding: Encoding::AvroSingleObject,
         })
     }
@@ -63,18 +64,41 @@ impl EventSender {
     /// [`ClientError`] where it cannot be encoded or sent.
     pub fn send(&self, event: &UserEvent<'_>, delivery: Delivery) -> Result<(), ClientError> {
         let value = event.encode(self.encoding)?;
+        self.send_bytes(event.source(), &event.user, &value, delivery)
+    }
+
+    /// Hands feedback to the producer, keyed by its user.
+    ///
+    /// # Errors
+    /// [`ClientError`] where it cannot be encoded or sent.
+    pub fn send_feedback(
+        &self,
+        feedback: &Feedback<'_>,
+        delivery: Delivery,
+    ) -> Result<(), ClientError> {
+        let value = feedback.encode(self.encoding)?;
+        self.send_bytes(EventTopic::Feedback, &feedback.user, &value, delivery)
+    }
+
+    fn send_bytes(
+        &self,
+        topic: impl Into<EventTopic>,
+        user: &str,
+        value: &[u8],
+        delivery: Delivery,
+    ) -> Result<(), ClientError> {
         let outgoing = Outgoing {
-            topic: self.topic(event.source()),
-            key: Some(event.user.as_bytes()),
-            value: &value,
+            topic: self.topic(topic),
+            key: Some(user.as_bytes()),
+            value,
             ..Outgoing::default()
         };
         Ok(self.producer.send(&outgoing, delivery)?)
     }
 
-    /// The topic of a source.
-    pub fn topic(&self, source: Source) -> &str {
-        &self.topics[source as usize]
+    /// The name of a topic of events.
+    pub fn topic(&self, topic: impl Into<EventTopic>) -> &str {
+        &self.topics[topic.into() as usize]
     }
 
     /// Waits until everything sent is delivered.

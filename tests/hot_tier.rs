@@ -141,8 +141,8 @@ fn identity(name: &str) -> HotIdentity {
     HotIdentity::of(name, &FoldRules::default())
 }
 
-fn value(from: &str, watch: i64, click: i64, state: &[u8]) -> Vec<u8> {
-    let version = Version { watch, click };
+fn value(from: &str, offsets: [i64; 3], state: &[u8]) -> Vec<u8> {
+    let version = Version::new(|topic| offsets[topic as usize]);
     HotValue { identity: identity(from), version, shard: 1, state }.encode()
 }
 
@@ -151,7 +151,7 @@ fn of_two_values_the_one_that_is_older_in_a_topic_never_wins_whatever_the_order(
     let mut dice = Dice::printed("hot-order");
     let redis = Redis::start_new("order");
     let mut connection = connect(&redis);
-    let mut naive: BTreeMap<String, (i64, i64, Vec<u8>)> = BTreeMap::new();
+    let mut naive: BTreeMap<String, ([i64; 3], Vec<u8>)> = BTreeMap::new();
     // Offsets on both sides of 32 bits, where a script could cut them.
     let near = [0, 255, (1 << 32) - 2, 1 << 48];
     for round in 0..300 {
@@ -168,12 +168,13 @@ fn of_two_values_the_one_that_is_older_in_a_topic_never_wins_whatever_the_order(
             .map(|n| {
                 let user = format!("u{}", dice.below(8));
                 let base = *dice.pick(&near);
-                let (watch, click) = (base + dice.between(0, 4), base + dice.between(0, 4));
-                let bytes = value("a", watch, click, format!("{round}-{n}").as_bytes());
-                let stays = naive.get(&user).is_some_and(|(w, c, _)| *w > watch || *c > click);
+                let offsets = [(); 3].map(|()| base + dice.between(0, 4));
+                let bytes = value("a", offsets, format!("{round}-{n}").as_bytes());
+                let newer = |there: &[i64; 3]| there.iter().zip(&offsets).any(|(t, o)| t > o);
+                let stays = naive.get(&user).is_some_and(|(there, _)| newer(there));
                 expected.push(!stays);
                 if !stays {
-                    naive.insert(user.clone(), (watch, click, bytes.clone()));
+                    naive.insert(user.clone(), (offsets, bytes.clone()));
                 }
                 (user, bytes)
             })
@@ -183,7 +184,7 @@ fn of_two_values_the_one_that_is_older_in_a_topic_never_wins_whatever_the_order(
         let written: Vec<_> = outcomes.iter().map(|o| matches!(o, Put::Written)).collect();
         assert_eq!(written, expected);
         assert!(outcomes.iter().all(|o| !matches!(o, Put::Refused(_))));
-        for (user, (_, _, bytes)) in &naive {
+        for (user, (_, bytes)) in &naive {
             assert_eq!(connection.get(&[user]).expect("read")[0].as_ref(), Some(bytes));
         }
     }
@@ -207,7 +208,7 @@ fn writers_at_the_same_time_leave_the_newest_and_no_reader_sees_time_run_backwar
                 for some in all.chunks(7) {
                     let batch: Vec<_> = some
                         .iter()
-                        .map(|(u, v)| (u.as_str(), value("a", *v, 2 * v, b"s")))
+                        .map(|(u, v)| (u.as_str(), value("a", [*v, 2 * v, 3 * v], b"s")))
                         .collect();
                     connection.put(&batch).expect("written");
                 }
@@ -238,13 +239,13 @@ fn a_value_of_another_log_or_that_is_none_of_ours_is_overwritten() {
         let outcome = connection.put(&[(user, bytes)]).expect("asked").pop();
         matches!(outcome, Some(Put::Written))
     };
-    assert!(put("u", value("a", 100, 100, b"s")));
-    assert!(!put("u", value("a", 99, 200, b"s")));
-    assert!(put("u", value("b", 1, 1, b"s")), "a log of its own");
+    assert!(put("u", value("a", [100, 100, 100], b"s")));
+    assert!(!put("u", value("a", [99, 200, 200], b"s")));
+    assert!(put("u", value("b", [1; 3], b"s")), "a log of its own");
     redis.run(&["SET", "p:user:cut", "x"]);
-    assert!(put("cut", value("a", 1, 1, b"s")));
+    assert!(put("cut", value("a", [1; 3], b"s")));
     redis.run(&["LPUSH", "p:user:list", "x"]);
-    assert!(put("list", value("a", 1, 1, b"s")), "of another type");
+    assert!(put("list", value("a", [1; 3], b"s")), "of another type");
 }
 
 /// Why a user's state is not all there.

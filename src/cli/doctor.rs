@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use self::backlog::Backlog;
 use super::{Failure, cluster};
 use crate::config::Config;
+use crate::event::EventTopic;
 use crate::kafka::{TopicMetadata, load_topic_files};
 
 #[derive(clap::Args)]
@@ -135,12 +136,12 @@ fn examine(report: &mut Report, config: &Config, there: &[TopicMetadata]) {
     let find = |name: &str| there.iter().find(|topic| topic.name == name);
     let group = config.kafka.group.clone();
     let requests_group = format!("{group}-requests");
-    let [watch, click] = [find(&topics.watch_events()), find(&topics.click_events())];
     let requests = find(&topics.requests());
 
     // Ends are noted before the probe adds a request of its own; whether they were reached is
     // looked at after it, which gives workers the time to note it.
-    let events = [watch, click].into_iter().flatten().collect::<Vec<_>>();
+    let events = EventTopic::ALL.iter().filter_map(|topic| find(&topics.events(*topic)));
+    let events = events.collect::<Vec<_>>();
     let events = Backlog::new(config, &group, &events);
     let requests_backlog = requests.map(|topic| Backlog::new(config, &requests_group, &[topic]));
     if let (Some(_), Some(_)) = (requests, find(&topics.replies())) {

@@ -11,7 +11,7 @@ use super::{Failure, item_state, output};
 use crate::config::Config;
 use crate::event::Source;
 use crate::feature::{Entry, UserState};
-use crate::state::hot::{HotConnection, HotValue};
+use crate::state::hot::{HotConnection, HotValue, Version};
 use crate::state::{Access, ShardStore, StoreResources};
 
 #[derive(clap::Args)]
@@ -189,11 +189,20 @@ fn stats(stores: &[Opened], as_json: bool) -> Result<(), Failure> {
             output::bytes(stats.memtable_bytes),
             progress.watch.next_offset.to_string(),
             progress.click.next_offset.to_string(),
+            progress.feedback.next_offset.to_string(),
         ]);
     }
     if !as_json {
         output::table(
-            &["shard", "users (est.)", "files", "memory", "next watch", "next click"],
+            &[
+                "shard",
+                "users (est.)",
+                "files",
+                "memory",
+                "next watch",
+                "next click",
+                "next feedback",
+            ],
             &rows,
         );
     }
@@ -236,10 +245,12 @@ fn get_hot(config: &Config, user: &str, as_json: bool) -> Result<ExitCode, Failu
         shown["shard"] = shard.into();
         shown["next_watch"] = version.watch.into();
         shown["next_click"] = version.click.into();
+        shown["next_feedback"] = version.feedback.into();
         println!("{shown}");
     } else {
         print_user(shard, user, &state, encoded.len());
-        println!("folded to watch@{} and click@{}", version.watch, version.click);
+        let Version { watch, click, feedback } = version;
+        println!("folded to watch@{watch}, click@{click} and feedback@{feedback}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -271,6 +282,10 @@ fn user_json(user: &str, state: &UserState<'_>) -> Value {
         "skips": totals.skips,
         "recent_watches": entries(Source::Watch),
         "recent_clicks": entries(Source::Click),
+        "refused": state.refused().map(|subject| json!({
+            "kind": subject.kind.name(),
+            "subject": subject.id,
+        })).collect::<Vec<_>>(),
         "buckets": state.buckets().iter().map(|b| json!({
             "start": b.start.millis(),
             "width_ms": b.resolution.width_ms(),
@@ -311,6 +326,11 @@ fn print_user(partition: i32, user: &str, state: &UserState<'_>, bytes: usize) {
         totals.clicks,
         state.newest().map_or(0, |at| at.millis())
     );
+    let refused: Vec<String> =
+        state.refused().map(|subject| format!("{} {}", subject.kind.name(), subject.id)).collect();
+    if !refused.is_empty() {
+        println!("does not want {}", refused.join(", "));
+    }
     let mut rows: Vec<(i64, Vec<String>)> = Vec::new();
     for (source, kind) in [(Source::Watch, "watch"), (Source::Click, "click")] {
         rows.extend(state.recent(source).iter().map(|e| {

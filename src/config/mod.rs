@@ -21,6 +21,7 @@ pub use hot::HotConfig;
 pub use items::{FirstBasisConfig, ItemsConfig};
 pub use load::{ConfigError, Sources, load};
 
+use crate::event::EventTopic;
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
 use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
 use crate::kafka::{ClientSettings, GroupProtocol};
@@ -133,6 +134,20 @@ impl TopicsConfig {
     /// Click events.
     pub fn click_events(&self) -> String {
         self.named("click-events")
+    }
+
+    /// What users do not want to see.
+    pub fn feedback_events(&self) -> String {
+        self.named("feedback-events")
+    }
+
+    /// A topic of users' events.
+    pub fn events(&self, topic: EventTopic) -> String {
+        match topic {
+            EventTopic::Watch => self.watch_events(),
+            EventTopic::Click => self.click_events(),
+            EventTopic::Feedback => self.feedback_events(),
+        }
     }
 
     /// Requests.

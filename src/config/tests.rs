@@ -260,6 +260,7 @@ fn the_topics_of_an_installation_share_its_prefix() {
     let all = [
         topics.watch_events(),
         topics.click_events(),
+        topics.feedback_events(),
         topics.requests(),
         topics.replies(),
         topics.interactions(),

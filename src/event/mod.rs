@@ -1,6 +1,6 @@
 //! Bytes ⇄ domain events, Avro both ways; bad bytes become a typed [`Rejection`].
 //!
-//! Enters: the value of a Kafka record. Leaves: a [`UserEvent`], a [`Request`], a [`Reply`],
+//! Enters: the value of a Kafka record. Leaves: a [`UserEvent`], a [`Feedback`], a [`Request`], a [`Reply`],
 //! an [`Interaction`], a [`CatalogItem`], an [`Impression`], what is known of an item. Never touches Kafka, never looks
 //! at a clock: what is too far in the future is judged against the record's own append time.
 
@@ -8,6 +8,7 @@ mod bytes;
 mod catalog_item;
 mod codec;
 mod datum;
+mod feedback;
 mod impression;
 mod interaction;
 mod item_records;
@@ -21,6 +22,7 @@ mod user_event;
 pub use bytes::Bytes;
 pub use catalog_item::{CatalogItem, CatalogRecord, item_of_key};
 pub use codec::{Encoding, MAX_RECORD_BYTES};
+pub use feedback::{Feedback, FeedbackKind, Subject, SubjectKind};
 pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
@@ -29,7 +31,7 @@ pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
     RequestError, RequestKind, decode_reply, decode_request, encode_reply, encode_request,
 };
-pub use user_event::{Device, EventKind, Source, UserEvent, ValidityRules};
+pub use user_event::{Device, EventKind, EventTopic, Source, UserEvent, ValidityRules};
 
 use std::fmt;
 

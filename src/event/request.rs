@@ -59,7 +59,7 @@ pub struct Request {
     /// What the list is to be about.
     pub kind: RequestKind,
     /// What an anonymous session has watched or clicked, oldest first, 50 at most: all its
-    /// history. None where the user's own state counts.
+    /// history. None where the user's own history counts.
     pub recent_items: Option<Vec<ItemId>>,
     /// How many items, 1 to [`MAX_COUNT`].
     pub count: usize,
@@ -164,10 +164,10 @@ impl Request {
         }
     }
 
-    /// Whether the answer needs the state of a user: nobody's, of somebody not known and of an
-    /// anonymous session.
+    /// Whether the answer needs the state of a user: nobody's, of somebody not known. Of an
+    /// anonymous session that names its user it needs what they do not want to see.
     pub fn needs_state(&self) -> bool {
-        !self.user.as_str().is_empty() && self.recent_items.is_none()
+        !self.user.as_str().is_empty()
     }
 }
 

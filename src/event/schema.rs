@@ -27,6 +27,7 @@ macro_rules! schema {
 pub const SCHEMAS: &[SchemaFile] = &[
     schema!("watch-event", 1),
     schema!("click-event", 1),
+    schema!("feedback-event", 1),
     schema!("recommendation-request", 1),
     schema!("recommendation-request", 2),
     schema!("recommendation-request", 3),
@@ -106,6 +107,8 @@ subjects! {
     WATCH_EVENT = "watch-event";
     /// A user clicked an item.
     CLICK_EVENT = "click-event";
+    /// A user does not want something, or takes that back.
+    FEEDBACK_EVENT = "feedback-event";
     /// A client asks for a list.
     REQUEST = "recommendation-request";
     /// The answer.

@@ -10,7 +10,7 @@ use super::{Rejection, schema};
 use crate::ids::MAX_ID_BYTES;
 use crate::time::{DAY_MS, EventTime};
 
-/// The topic that an event came from. Each has its own order, offsets and duplicate window.
+/// Whether an item was watched or clicked. Each has its own topic, order and duplicate window.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -27,6 +27,32 @@ pub enum Source {
 impl Source {
     /// Both, in the order of their codes.
     pub const ALL: [Source; 2] = [Source::Watch, Source::Click];
+}
+
+/// A topic of users' events. Each has its own order and offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum EventTopic {
+    /// `watch-events`.
+    Watch = 0,
+    /// `click-events`.
+    Click = 1,
+    /// `feedback-events`.
+    Feedback = 2,
+}
+
+impl EventTopic {
+    /// All of them, in the order of their codes.
+    pub const ALL: [EventTopic; 3] = [EventTopic::Watch, EventTopic::Click, EventTopic::Feedback];
+}
+
+impl From<Source> for EventTopic {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Watch => Self::Watch,
+            Source::Click => Self::Click,
+        }
+    }
 }
 
 /// What happened.
@@ -337,26 +363,7 @@ impl<'a> UserEvent<'a> {
         if let Some(request) = &self.request {
             optional_id("request", request)?;
         }
-        if self.at < EARLIEST {
-            return Err(Rejection::invalid(
-                "AbsurdTime",
-                format!(
-                    "event_time {} is before 1990: it counts milliseconds since the Unix epoch",
-                    self.at.millis()
-                ),
-            ));
-        }
-        if self.at.since(rules.appended) > rules.max_ahead_ms {
-            return Err(Rejection::invalid(
-                "FutureTime",
-                format!(
-                    "event_time {} lies {} ms after the record was appended; {} ms are allowed",
-                    self.at.millis(),
-                    self.at.since(rules.appended),
-                    rules.max_ahead_ms
-                ),
-            ));
-        }
+        plausible_time(self.at, rules)?;
         if !self.value.is_finite() || self.value < 0.0 {
             return Err(Rejection::invalid(
                 "BadNumber",
@@ -379,6 +386,31 @@ pub(super) fn optional_id(field: &str, id: &str) -> Result<(), Rejection> {
         return Err(Rejection::invalid(
             "OversizedId",
             format!("{field} has {} bytes; {MAX_ID_BYTES} are allowed", id.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses what is before 1990 or too far ahead of when its record was appended.
+pub(super) fn plausible_time(at: EventTime, rules: &ValidityRules) -> Result<(), Rejection> {
+    if at < EARLIEST {
+        return Err(Rejection::invalid(
+            "AbsurdTime",
+            format!(
+                "event_time {} is before 1990: it counts milliseconds since the Unix epoch",
+                at.millis()
+            ),
+        ));
+    }
+    if at.since(rules.appended) > rules.max_ahead_ms {
+        return Err(Rejection::invalid(
+            "FutureTime",
+            format!(
+                "event_time {} lies {} ms after the record was appended; {} ms are allowed",
+                at.millis(),
+                at.since(rules.appended),
+                rules.max_ahead_ms
+            ),
         ));
     }
     Ok(())

@@ -1,27 +1,37 @@
 //! A user's state as bytes: columns, so that what is alike lies together and compresses.
 //!
-//! `version, newest` (time + 1, 0 for none), `watches, clicks` (counts), `surfaces, sessions` (sorted dictionaries), then the
+//! `version, newest` (time + 1, 0 for none), what was refused where the version says that there
+//! is some, `watches, clicks` (counts), `surfaces, sessions` (sorted dictionaries), then the
 //! columns of the two lists one after the other, then buckets and periods. All numbers are
 //! varints unless said otherwise; ascending ones are stored as differences.
 
 use super::Corrupt;
+use super::Positives;
 use super::counters::{Bucket, Counts, Period, Resolution};
 use super::recent::Entry;
-use super::state::UserState;
+use super::refusals::Refusals;
+use super::state::{LastHeard, UserState};
 use super::varint::{Reader, put};
 use crate::event::Source;
 use crate::time::EventTime;
 
-/// First byte of every state. A store of another version is rebuilt from the log.
+/// First byte of a state in which nothing was refused or taken back: of nearly all, which so are
+/// no byte longer for it. A store of another version is rebuilt from the log.
 pub const VERSION: u8 = 2;
+/// First byte of a state in which something was. A store holds both.
+const WITH_REFUSALS: u8 = 3;
 
 pub(super) fn encode(state: &UserState<'_>) -> Vec<u8> {
     let lists = Source::ALL.map(|source| state.recent(source));
     let entries = || lists.iter().flat_map(|l| l.iter());
     let n = lists[0].len() + lists[1].len();
     let mut out = Vec::with_capacity(64 + 24 * n);
-    out.push(VERSION);
+    let has_refusals = !state.verdicts().is_empty();
+    out.push(if has_refusals { WITH_REFUSALS } else { VERSION });
     put(&mut out, state.newest().map_or(0, |at| at.millis().unsigned_abs() + 1));
+    if has_refusals {
+        state.refusals().encode(&mut out);
+    }
     put(&mut out, lists[0].len() as u64);
     put(&mut out, lists[1].len() as u64);
 
@@ -102,23 +112,34 @@ fn index_in<T: Ord>(dictionary: &[T], value: &T) -> u64 {
     dictionary.partition_point(|other| other < value) as u64
 }
 
-pub(super) fn newest(bytes: &[u8]) -> Result<Option<EventTime>, Corrupt> {
-    decode_header(&mut Reader::new(bytes))
+pub(super) fn last_heard(bytes: &[u8]) -> Result<LastHeard, Corrupt> {
+    let mut r = Reader::new(bytes);
+    let Header { newest, has_refusals } = decode_header(&mut r)?;
+    let feedback = if has_refusals { Refusals::decode(&mut r)?.newest() } else { None };
+    Ok(LastHeard { event: newest, feedback })
 }
 
-fn decode_header(r: &mut Reader<'_>) -> Result<Option<EventTime>, Corrupt> {
-    if r.byte()? != VERSION {
-        return Err(Corrupt("written by another version"));
-    }
+struct Header {
+    newest: Option<EventTime>,
+    has_refusals: bool,
+}
+
+fn decode_header(r: &mut Reader<'_>) -> Result<Header, Corrupt> {
+    let has_refusals = match r.byte()? {
+        VERSION => false,
+        WITH_REFUSALS => true,
+        _ => return Err(Corrupt("written by another version")),
+    };
     let newest = r.varint()?.checked_sub(1);
-    newest
-        .map(|ms| i64::try_from(ms).map(EventTime::from_millis))
-        .transpose()
-        .map_err(|_| Corrupt("a time is out of range"))
+    let newest = newest.map(|ms| i64::try_from(ms).map(EventTime::from_millis)).transpose();
+    let newest = newest.map_err(|_| Corrupt("a time is out of range"))?;
+    Ok(Header { newest, has_refusals })
 }
 
-/// The two lists one after the other, but for surfaces and sessions, which come last.
+/// What was refused, and the two lists one after the other, but for surfaces and sessions, which
+/// come last.
 struct Lists<'a> {
+    refusals: Refusals<'a>,
     watches: usize,
     entries: Vec<Entry<'a>>,
     surfaces: Vec<&'a str>,
@@ -127,7 +148,7 @@ struct Lists<'a> {
 
 pub(super) fn decode(bytes: &[u8]) -> Result<UserState<'_>, Corrupt> {
     let mut r = Reader::new(bytes);
-    let Lists { watches, mut entries, surfaces, sessions } = decode_lists(&mut r)?;
+    let Lists { refusals, watches, mut entries, surfaces, sessions } = decode_lists(&mut r)?;
     for entry in &mut entries {
         entry.surface = lookup(&surfaces, r.varint()?)?;
     }
@@ -140,19 +161,25 @@ pub(super) fn decode(bytes: &[u8]) -> Result<UserState<'_>, Corrupt> {
     if !r.is_empty() {
         return Err(Corrupt("it has bytes left over"));
     }
-    Ok(UserState::from_parts(entries, clicks, buckets, periods))
+    Ok(UserState::from_parts(refusals, entries, clicks, buckets, periods))
 }
 
-/// When what was liked, in no order, without reading what follows the lists.
-pub(super) fn positives(bytes: &[u8]) -> Result<Vec<(EventTime, &str)>, Corrupt> {
-    let Lists { watches, entries, .. } = decode_lists(&mut Reader::new(bytes))?;
+/// When what was liked, in no order, and what was said of items; without reading what follows the
+/// lists.
+pub(super) fn positives(bytes: &[u8]) -> Result<Positives, Corrupt> {
+    let Lists { refusals, watches, entries, .. } = decode_lists(&mut Reader::new(bytes))?;
     let source = |place| if place < watches { Source::Watch } else { Source::Click };
     let liked = entries.iter().enumerate().filter(|(place, e)| e.is_positive(source(*place)));
-    Ok(liked.map(|(_, entry)| (entry.at, entry.item)).collect())
+    let liked = liked.map(|(_, entry)| (entry.at, entry.item)).collect();
+    Ok(Positives::from_events(liked, refusals.verdicts()))
 }
 
 fn decode_lists<'a>(r: &mut Reader<'a>) -> Result<Lists<'a>, Corrupt> {
-    decode_header(r)?;
+    let has_refusals = decode_header(r)?.has_refusals;
+    let refusals = if has_refusals { Refusals::decode(r)? } else { Refusals::default() };
+    if has_refusals && refusals.verdicts().is_empty() {
+        return Err(Corrupt("it says that something was refused, and nothing was"));
+    }
     let lens = [r.count()?, r.count()?];
     let n = lens[0] + lens[1];
     let surfaces = (0..r.count()?).map(|_| r.text()).collect::<Result<Vec<_>, _>>()?;
@@ -185,7 +212,7 @@ fn decode_lists<'a>(r: &mut Reader<'a>) -> Result<Lists<'a>, Corrupt> {
         entry.duration_s =
             u32::try_from(r.varint()?).map_err(|_| Corrupt("a duration is out of range"))?;
     }
-    Ok(Lists { watches: lens[0], entries, surfaces, sessions })
+    Ok(Lists { refusals, watches: lens[0], entries, surfaces, sessions })
 }
 
 fn decode_items<'a>(r: &mut Reader<'a>, entries: &mut [Entry<'a>]) -> Result<(), Corrupt> {

@@ -1,15 +1,67 @@
-//! The compact form in which an event reaches a user's state: the operand of the store's merge.
+//! The compact form in which a record reaches a user's state: the operand of the store's merge.
 
 use super::Corrupt;
+use super::refusals::Verdict;
 use super::varint::{self, Reader};
-use crate::event::{EventKind, Interaction, Source, UserEvent};
+use crate::event::{EventKind, EventTopic, Feedback, Interaction, Source, UserEvent};
 use crate::ids::stable_hash;
 use crate::time::{DAY_MS, EventTime};
 
-/// What the fold needs of an event. Borrows from the record, or from the bytes of an operand.
+/// What the fold needs of one record of a user's topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoldRecord<'a> {
+    /// An item was watched or clicked.
+    Event(FoldEvent<'a>),
+    /// Something was refused, or that was taken back.
+    Verdict(Verdict<'a>),
+}
+
+impl<'a> From<FoldEvent<'a>> for FoldRecord<'a> {
+    fn from(event: FoldEvent<'a>) -> Self {
+        Self::Event(event)
+    }
+}
+
+impl<'a> From<&'a Feedback<'_>> for FoldRecord<'a> {
+    fn from(feedback: &'a Feedback<'_>) -> Self {
+        let Feedback { at, kind, .. } = *feedback;
+        Self::Verdict(Verdict { at, kind, subject: feedback.about() })
+    }
+}
+
+impl FoldRecord<'_> {
+    /// Its topic.
+    pub fn topic(&self) -> EventTopic {
+        match self {
+            Self::Event(event) => event.source.into(),
+            Self::Verdict(_) => EventTopic::Feedback,
+        }
+    }
+
+    /// When it happened.
+    pub fn at(&self) -> EventTime {
+        match self {
+            Self::Event(event) => event.at,
+            Self::Verdict(verdict) => verdict.at,
+        }
+    }
+
+    /// Appends the operand's bytes. Operands are concatenated, never rewritten.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Event(event) => event.encode(out),
+            Self::Verdict(verdict) => {
+                out.push(EventTopic::Feedback as u8);
+                verdict.encode(out);
+            }
+        }
+    }
+}
+
+/// What the fold needs of a watch or a click. Borrows from the record, or from the bytes of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoldEvent<'a> {
-    /// Its topic.
+    /// Watched or clicked.
     pub source: Source,
     /// When it happened.
     pub at: EventTime,
@@ -92,7 +144,7 @@ impl<'a> FoldEvent<'a> {
         }
     }
 
-    /// Appends the operand's bytes. Operands are concatenated, never rewritten.
+    /// Appends the operand's bytes, as [`FoldRecord::encode`] does.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.source as u8);
         varint::put(out, self.at.millis().unsigned_abs());
@@ -109,24 +161,25 @@ impl<'a> FoldEvent<'a> {
     }
 }
 
-/// Reads the events of an operand, in the order they were appended.
-pub fn fold_events(operand: &[u8]) -> impl Iterator<Item = Result<FoldEvent<'_>, Corrupt>> {
+/// Reads the records of an operand, in the order they were appended.
+pub fn fold_records(operand: &[u8]) -> impl Iterator<Item = Result<FoldRecord<'_>, Corrupt>> {
     let mut reader = Reader::new(operand);
     let mut failed = false;
     std::iter::from_fn(move || {
         if failed || reader.is_empty() {
             return None;
         }
-        let event = decode(&mut reader);
-        failed = event.is_err();
-        Some(event)
+        let record = decode(&mut reader);
+        failed = record.is_err();
+        Some(record)
     })
 }
 
-fn decode<'a>(reader: &mut Reader<'a>) -> Result<FoldEvent<'a>, Corrupt> {
+fn decode<'a>(reader: &mut Reader<'a>) -> Result<FoldRecord<'a>, Corrupt> {
     let source = match reader.byte()? {
         0 => Source::Watch,
         1 => Source::Click,
+        2 => return Verdict::decode(reader).map(FoldRecord::Verdict),
         _ => return Err(Corrupt("an event of an unknown topic")),
     };
     let at = i64::try_from(reader.varint()?).map_err(|_| Corrupt("a time is out of range"))?;
@@ -138,7 +191,7 @@ fn decode<'a>(reader: &mut Reader<'a>) -> Result<FoldEvent<'a>, Corrupt> {
     };
     let item = reader.text()?;
     let surface = reader.text()?;
-    Ok(FoldEvent {
+    Ok(FoldRecord::Event(FoldEvent {
         source,
         at: EventTime::from_millis(at),
         id,
@@ -147,5 +200,5 @@ fn decode<'a>(reader: &mut Reader<'a>) -> Result<FoldEvent<'a>, Corrupt> {
         duration_ms,
         item,
         surface,
-    })
+    }))
 }

@@ -1,6 +1,6 @@
 //! Event → user-feature update, pure. One definition serves the fold, serving and training.
 //!
-//! Enters: [`FoldEvent`]s and the bytes of a [`UserState`]. Leaves: the next bytes. Never a
+//! Enters: [`FoldRecord`]s and the bytes of a [`UserState`]. Leaves: the next bytes. Never a
 //! clock, never randomness, never a look-up: the state is a function of the *set* of a user's
 //! events, however their topics interleave.
 
@@ -9,6 +9,7 @@ pub mod counters;
 mod fold_event;
 mod positives;
 mod recent;
+mod refusals;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -16,10 +17,11 @@ pub mod varint;
 
 pub use codec::VERSION as STATE_VERSION;
 pub use counters::{Bucket, Counts, Period, Resolution};
-pub use fold_event::{FoldEvent, fold_events, session_key};
+pub use fold_event::{FoldEvent, FoldRecord, fold_records, session_key};
 pub use positives::Positives;
 pub use recent::Entry;
-pub use state::{FoldRules, MAX_TTL_DAYS, UserState};
+pub use refusals::{MAX_REFUSALS, Verdict};
+pub use state::{FoldRules, LastHeard, MAX_TTL_DAYS, UserState};
 
 /// The bytes are no state or no fold event: a damaged store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,13 +1,14 @@
 //! What a user has liked, the newest items: the history that item vectors learn from.
 //!
 //! An event is **positive** where it is a click, a watch of at least half of the item, or a watch of
-//! an item whose length is not known.
+//! an item whose length is not known; unless the user has said that they do not want the item.
 
 use super::fold_event::FoldEvent;
 use super::recent::Entry;
+use super::refusals::{MAX_REFUSALS, Verdict};
 use super::state::UserState;
 use super::{Corrupt, codec};
-use crate::event::{History, Source};
+use crate::event::{FeedbackKind, History, Source, SubjectKind};
 use crate::ids::stable_hash;
 use crate::time::EventTime;
 
@@ -31,6 +32,8 @@ impl Entry<'_> {
 pub struct Positives {
     /// XXH3-64 of the items, the oldest first.
     liked: Vec<(EventTime, u64)>,
+    /// The last word on items that were refused, or taken back, oldest first.
+    judged: Vec<(EventTime, FeedbackKind, u64)>,
 }
 
 impl Positives {
@@ -40,7 +43,8 @@ impl Positives {
             let liked = state.recent(source).iter().filter(move |e| e.is_positive(source));
             liked.map(|entry| (entry.at, entry.item))
         };
-        Self::from_events(Source::ALL.into_iter().flat_map(of_source).collect())
+        let events = Source::ALL.into_iter().flat_map(of_source).collect();
+        Self::from_events(events, state.verdicts())
     }
 
     /// Those of an encoded state. Reads its lists only.
@@ -48,10 +52,10 @@ impl Positives {
     /// # Errors
     /// [`Corrupt`] where the bytes are no state.
     pub fn of_encoded(state: &[u8]) -> Result<Self, Corrupt> {
-        codec::positives(state).map(Self::from_events)
+        codec::positives(state)
     }
 
-    fn from_events(mut events: Vec<(EventTime, &str)>) -> Self {
+    pub(super) fn from_events(mut events: Vec<(EventTime, &str)>, said: &[Verdict<'_>]) -> Self {
         // The newest of all, so that what `learn` would push out is not even hashed; of one time,
         // in the order of their names, since the lists of two topics have none.
         events.sort_unstable_by(|a, b| b.cmp(a));
@@ -66,7 +70,36 @@ impl Positives {
             }
         }
         positives.liked.reverse();
+        said.iter().for_each(|verdict| positives.judge(verdict));
         positives
+    }
+
+    /// Notes what the user said of an item. What they said of other things is not looked at.
+    pub fn judge(&mut self, verdict: &Verdict<'_>) {
+        if verdict.subject.kind == SubjectKind::Item {
+            let item = stable_hash(verdict.subject.id.as_bytes());
+            self.note((verdict.at, verdict.kind, item));
+        }
+    }
+
+    fn note(&mut self, word: (EventTime, FeedbackKind, u64)) {
+        match self.judged.iter().position(|(.., item)| *item == word.2) {
+            Some(place) if self.judged[place] >= word => return,
+            Some(place) => drop(self.judged.remove(place)),
+            None if self.judged.len() < MAX_REFUSALS => {}
+            None if self.judged[0] > word => return,
+            None => drop(self.judged.remove(0)),
+        }
+        self.judged.insert(self.judged.partition_point(|known| *known < word), word);
+    }
+
+    /// Whether the user does not want an item, by its hash: then nothing they did with it is
+    /// positive.
+    pub fn is_refused(&self, item: u64) -> bool {
+        let refused = |&(_, kind, known): &(_, FeedbackKind, u64)| {
+            known == item && kind == FeedbackKind::NotInterested
+        };
+        self.judged.iter().any(refused)
     }
 
     /// Notes that the user liked an item, by its hash.
@@ -88,18 +121,22 @@ impl Positives {
     /// These and `others`.
     pub fn and(mut self, others: &Self) -> Self {
         others.liked.iter().for_each(|(at, item)| self.learn(*item, *at));
+        others.judged.iter().for_each(|word| self.note(*word));
         self
     }
 
-    /// What was liked up to `at`, the newest first: of what is noted, all but later events.
+    /// What was liked up to `at`, the newest first: of what is noted, all but later events and
+    /// what the user does not want any more.
     pub fn before(&self, at: EventTime) -> History<'static> {
         let liked = self.liked.iter().rev().skip_while(|(other, _)| *other > at);
-        History::of(liked.map(|(_, item)| *item))
+        History::of(liked.map(|(_, item)| *item).filter(|item| !self.is_refused(*item)))
     }
 
     /// Memory held, in bytes, with what an allocation costs.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + 16 + self.liked.capacity() * size_of::<(EventTime, u64)>()
+        let liked = self.liked.capacity() * size_of::<(EventTime, u64)>();
+        let judged = self.judged.capacity() * size_of::<(EventTime, FeedbackKind, u64)>();
+        size_of::<Self>() + 16 + liked + judged
     }
 }
 
@@ -108,7 +145,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::feature::FoldRules;
+    use crate::event::Subject;
+    use crate::feature::{FoldRecord, FoldRules};
 
     /// Source, item, minutes, watched and total seconds.
     type Row = (bool, u8, i64, u64, u64);
@@ -157,6 +195,23 @@ mod tests {
         newest
     }
 
+    /// What was said of items: item, minutes, whether it was taken back.
+    fn words() -> impl Strategy<Value = Vec<(u8, i64, bool)>> {
+        proptest::collection::vec((0u8..60, 0i64..2_000, any::<bool>()), 0..20)
+    }
+
+    /// The items on which the last word is a refusal.
+    fn refused(words: &[(u8, i64, bool)]) -> Vec<u64> {
+        let is_last = |word: &(u8, i64, bool)| {
+            let later = |other: &&(u8, i64, bool)| {
+                other.0 == word.0 && (other.1, other.2) > (word.1, word.2)
+            };
+            words.iter().find(later).is_none()
+        };
+        let last = words.iter().filter(|word| !word.2 && is_last(word));
+        last.map(|(item, ..)| stable_hash(format!("v{item}").as_bytes())).collect()
+    }
+
     fn rows() -> impl Strategy<Value = Vec<Row>> {
         let row = (any::<bool>(), 0u8..60, 0i64..2_000, 0u64..300, 0u64..200);
         proptest::collection::vec(row, 0..120)
@@ -164,7 +219,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn positives_are_the_newest_liked_items_whether_noted_or_read_from_a_state(rows in rows()) {
+        fn positives_are_the_newest_liked_items_whether_noted_or_read_from_a_state(
+            rows in rows(),
+            words in words(),
+        ) {
             let events = events(&rows);
             let rules = FoldRules { history_limit: 10_000, ttl_days: 180 };
             let mut operand = Vec::new();
@@ -175,9 +233,19 @@ mod tests {
                     noted.learn(*item, event.at);
                 }
             }
+            for &(item, minutes, undo) in &words {
+                let id = format!("v{item}");
+                let kind = if undo { FeedbackKind::Undo } else { FeedbackKind::NotInterested };
+                let subject = Subject { kind: SubjectKind::Item, id: &id };
+                let verdict = Verdict { at: EventTime::from_millis(minutes), kind, subject };
+                noted.judge(&verdict);
+                FoldRecord::Verdict(verdict).encode(&mut operand);
+            }
             let mut state = UserState::default();
             state.fold(&operand, &rules).unwrap();
-            let expected = naive(&events, EventTime::from_millis(i64::MAX));
+            let refused = refused(&words);
+            let mut expected = naive(&events, EventTime::from_millis(i64::MAX));
+            expected.retain(|item| !refused.contains(item));
             let all = |p: &Positives| -> Vec<u64> {
                 p.before(EventTime::from_millis(i64::MAX)).iter().collect()
             };

@@ -1,10 +1,11 @@
 //! Everything that is kept for one user.
 
 use super::counters::{self, Bucket, Counts, PERIOD_MS, Period, Tally};
-use super::fold_event::{FoldEvent, fold_events};
+use super::fold_event::{FoldEvent, FoldRecord, fold_records};
 use super::recent::{Entry, Inserted, Recent};
+use super::refusals::{Refusals, Verdict};
 use super::{Corrupt, codec};
-use crate::event::Source;
+use crate::event::{FeedbackKind, Source, Subject};
 use crate::ids::stable_hash;
 use crate::time::{DAY_MS, EventTime};
 
@@ -44,9 +45,10 @@ impl FoldRules {
         watermark.since(at) > self.ttl_ms()
     }
 
-    /// Whether a user whose newest event was at `newest` has aged out. By then any event that
-    /// is not too late would make the fold forget all older ones anyway, so whether the bytes
-    /// are already gone or not makes no difference to what the user's state becomes.
+    /// Whether a user's events, or what they refused, have aged out, where the newest was at
+    /// `newest`. By then any that is not too late would make the fold forget all older ones
+    /// anyway, so whether the bytes are already gone or not makes no difference to what the user's
+    /// state becomes.
     pub fn is_aged_out(&self, newest: EventTime, watermark: EventTime) -> bool {
         watermark.since(newest) > 2 * self.ttl_ms() + PERIOD_MS
     }
@@ -59,9 +61,19 @@ impl FoldRules {
     }
 }
 
+/// When a user was last heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastHeard {
+    /// Their newest watch or click.
+    pub event: Option<EventTime>,
+    /// Their newest feedback.
+    pub feedback: Option<EventTime>,
+}
+
 /// The state of one user: a function of the set of their events.
 #[derive(Clone, Debug, Default)]
 pub struct UserState<'a> {
+    refusals: Refusals<'a>,
     recent: [Recent<'a>; 2],
     buckets: Vec<Bucket>,
     periods: Vec<Period>,
@@ -69,13 +81,14 @@ pub struct UserState<'a> {
 
 impl<'a> UserState<'a> {
     pub(super) fn from_parts(
+        refusals: Refusals<'a>,
         watches: Vec<Entry<'a>>,
         clicks: Vec<Entry<'a>>,
         buckets: Vec<Bucket>,
         periods: Vec<Period>,
     ) -> Self {
         let recent = [Recent::from_entries(watches), Recent::from_entries(clicks)];
-        Self { recent, buckets, periods }
+        Self { refusals, recent, buckets, periods }
     }
 
     /// Reads a state from its bytes, borrowing the texts.
@@ -86,12 +99,12 @@ impl<'a> UserState<'a> {
         codec::decode(bytes)
     }
 
-    /// When the newest event of an encoded state happened, without decoding the rest.
+    /// When the user of an encoded state was last heard of, without decoding the rest.
     ///
     /// # Errors
     /// [`Corrupt`] where the bytes are no state.
-    pub fn newest_of(bytes: &[u8]) -> Result<Option<EventTime>, Corrupt> {
-        codec::newest(bytes)
+    pub fn last_heard(bytes: &[u8]) -> Result<LastHeard, Corrupt> {
+        codec::last_heard(bytes)
     }
 
     /// The state's canonical bytes: equal states have equal bytes.
@@ -99,13 +112,16 @@ impl<'a> UserState<'a> {
         codec::encode(self)
     }
 
-    /// Folds the events of an operand.
+    /// Folds the records of an operand.
     ///
     /// # Errors
     /// [`Corrupt`] where the bytes are no operand.
     pub fn fold(&mut self, operand: &'a [u8], rules: &FoldRules) -> Result<(), Corrupt> {
-        for event in fold_events(operand) {
-            self.learn_one(&event?, rules);
+        for record in fold_records(operand) {
+            match record? {
+                FoldRecord::Event(event) => self.learn_one(&event, rules),
+                FoldRecord::Verdict(verdict) => self.refusals.learn(verdict),
+            }
         }
         self.forget(rules);
         Ok(())
@@ -128,8 +144,13 @@ impl<'a> UserState<'a> {
         counters::period_of(&mut self.periods, event.at).by_hour[hour as usize] += 1;
     }
 
-    /// Drops what is too old next to the newest event and lets buckets age.
+    /// Drops what is too old next to the newest event and lets buckets age. What was refused ages
+    /// by itself: who goes on watching does not so take back what they said, and how far the
+    /// topics have come next to each other does not show.
     fn forget(&mut self, rules: &FoldRules) {
+        if let Some(newest) = self.refusals.newest() {
+            self.refusals.drop_before(rules.floor(newest));
+        }
         let Some(newest) = self.newest() else { return };
         let floor = rules.floor(newest);
         self.recent.iter_mut().for_each(|r| r.drop_before(floor));
@@ -138,9 +159,35 @@ impl<'a> UserState<'a> {
         self.periods.retain(|p| p.index >= oldest);
     }
 
-    /// When the user's newest event happened; `None` for a user without any.
+    /// Drops watches and clicks and all that is counted of them.
+    pub fn forget_events(&mut self) {
+        *self = Self { refusals: std::mem::take(&mut self.refusals), ..Self::default() };
+    }
+
+    /// Drops what the user refused and took back.
+    pub fn forget_refusals(&mut self) {
+        self.refusals = Refusals::default();
+    }
+
+    /// When the user's newest watch or click happened; `None` for a user without any.
     pub fn newest(&self) -> Option<EventTime> {
         self.recent.iter().filter_map(Recent::newest).max()
+    }
+
+    /// What the user said of subjects that they refused or took back, oldest first: the last word
+    /// on each of the newest [`MAX_REFUSALS`](super::MAX_REFUSALS).
+    pub fn verdicts(&self) -> &[Verdict<'a>] {
+        self.refusals.verdicts()
+    }
+
+    /// What the user does not want to see, oldest first.
+    pub fn refused(&self) -> impl Iterator<Item = Subject<'a>> {
+        let refused = self.verdicts().iter().filter(|v| v.kind == FeedbackKind::NotInterested);
+        refused.map(|verdict| verdict.subject)
+    }
+
+    pub(super) fn refusals(&self) -> &Refusals<'a> {
+        &self.refusals
     }
 
     /// The newest events of one topic, oldest first.

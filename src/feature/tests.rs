@@ -1,3 +1,5 @@
+mod refusals;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
@@ -310,7 +312,7 @@ proptest! {
         let bytes = fold_plainly(&logs, &rules);
         let user = UserState::decode(&bytes).unwrap();
         prop_assert_eq!(user.encode(), bytes.clone());
-        prop_assert_eq!(UserState::newest_of(&bytes).unwrap(), user.newest());
+        prop_assert_eq!(UserState::last_heard(&bytes).unwrap().event, user.newest());
     }
 
     #[test]
@@ -318,7 +320,7 @@ proptest! {
         let mut operand = Vec::new();
         let merged = interleave(&logs, &[true, false]);
         merged.iter().for_each(|(source, event)| event.operand(*source, &mut operand));
-        let read: Vec<_> = fold_events(&operand).map(Result::unwrap).collect();
+        let read: Vec<_> = fold_records(&operand).map(Result::unwrap).collect();
         prop_assert_eq!(read.len(), merged.len());
         let mut again = Vec::new();
         read.iter().for_each(|e| e.encode(&mut again));
@@ -330,11 +332,13 @@ proptest! {
         bytes in vec(any::<u8>(), 0..200),
         rules in rules(),
     ) {
-        let _ = UserState::newest_of(&bytes);
+        let _ = UserState::last_heard(&bytes);
         let _ = UserState::decode(&bytes).map(|u| u.encode());
-        let mut versioned = vec![1u8];
-        versioned.extend_from_slice(&bytes);
-        let _ = UserState::decode(&versioned).map(|u| u.encode());
+        for version in [STATE_VERSION, STATE_VERSION + 1] {
+            let versioned = [&[version], &bytes[..]].concat();
+            let _ = UserState::last_heard(&versioned);
+            let _ = UserState::decode(&versioned).map(|u| u.encode());
+        }
         let _ = UserState::default().fold(&bytes, &rules);
     }
 
@@ -498,9 +502,9 @@ fn a_count_that_lies_is_refused_without_the_memory_it_asks_for() {
 fn states_of_another_version_and_cut_states_are_refused() {
     let valid = fold_plainly(&[vec![watch(BASE, 1, 1)], vec![]], &FoldRules::default());
     let mut other = valid.clone();
-    other[0] += 1;
+    other[0] += 2;
     assert!(UserState::decode(&other).is_err());
-    assert!(UserState::newest_of(&other).is_err());
+    assert!(UserState::last_heard(&other).is_err());
     for len in 0..valid.len() {
         assert!(UserState::decode(&valid[..len]).is_err(), "cut to {len} bytes");
     }

@@ -73,6 +73,7 @@ struct Spec {
 const BUILT_IN: &[(&str, &str)] = &[
     ("watch-events.yaml", include_str!("../../topics/watch-events.yaml")),
     ("click-events.yaml", include_str!("../../topics/click-events.yaml")),
+    ("feedback-events.yaml", include_str!("../../topics/feedback-events.yaml")),
     ("recommendation-requests.yaml", include_str!("../../topics/recommendation-requests.yaml")),
     ("recommendation-replies.yaml", include_str!("../../topics/recommendation-replies.yaml")),
     ("interactions.yaml", include_str!("../../topics/interactions.yaml")),

@@ -21,11 +21,13 @@ impl Hydrator for History {
     }
 
     fn hydrate(&self, query: &mut Query<'_>) {
-        let history = match query.recent_items() {
+        let mut history = match query.recent_items() {
             Some(recent) => recent.iter().map(|item| clicked(item.as_str(), query.at)).collect(),
             None => folded(query.world.user),
         };
         query.known = history.iter().map(|event| event.hash).collect();
+        // What is not wanted leads to nothing, and is no cause to name.
+        history.retain(|past| !query.refused.has(past.hash, query.world.catalog));
         query.history = match &query.request.context_item {
             // What goes with an item is the same for everybody.
             Some(item) if query.is_related() => vec![clicked(item.as_str(), query.at)],

@@ -39,6 +39,7 @@ pub fn untrained(rules: ListRules) -> Pipeline {
 pub fn untrained_of(sources: &[SourceKind], rules: ListRules) -> Pipeline {
     with_sources(Pipeline::new().hydrator(hydrators::History), sources)
         .filter(filters::Excluded)
+        .filter(filters::Refused)
         .filter(filters::Seen)
         .filter(filters::Listed)
         .filter(filters::Available)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, Listing, Standing};
 use crate::embedding::ItemTables;
-use crate::event::{Degradation, Reason, Request, RequestKind, Source};
+use crate::event::{Degradation, Reason, Request, RequestKind, Source, SubjectKind};
 use crate::feature::UserState;
 use crate::global::{GlobalTables, POSITIVE_FRACTION};
 use crate::ids::{ItemId, Prehashed, stable_hash};
@@ -17,8 +17,8 @@ use super::shown::Shown;
 
 /// What a request is answered from.
 pub struct World<'a> {
-    /// The user's state; empty for a user never seen, or where it is missing. Not looked at for
-    /// an anonymous session.
+    /// The user's state; empty for a user never seen, or where it is missing. Of an anonymous
+    /// session whose user is named, only what they refused is looked at.
     pub user: &'a UserState<'a>,
     /// Tables over all users.
     pub global: &'a GlobalTables,
@@ -46,10 +46,13 @@ pub struct Query<'a> {
     /// ISO 3166-1 alpha-2 in upper case; empty where not known.
     pub country: String,
     /// What the list is made from, oldest first: the user's history, or that of an anonymous
-    /// session; the context item alone where what is related to it is wanted. Filled by a hydrator.
+    /// session, without what the user refused; the context item alone where what is related to it is
+    /// wanted. Filled by a hydrator.
     pub history: Vec<HistoryItem<'a>>,
     /// Hashes of what the user, or the anonymous session, has had. Filled by a hydrator.
     pub known: HashSet<u64, Prehashed>,
+    /// What the user has said that they do not want.
+    pub refused: Refused<'a>,
     /// What the history says of what the user likes. Filled by a hydrator.
     pub taste: Taste<'a>,
     /// The user's vector; none where nothing in the history has one. Filled by a hydrator.
@@ -140,6 +143,42 @@ pub struct Leaning<'a> {
     pub because: &'a str,
 }
 
+/// What a user does not want: single items, and all of creators and categories.
+#[derive(Clone, Debug, Default)]
+pub struct Refused<'a> {
+    /// Hashes of the items.
+    items: HashSet<u64, Prehashed>,
+    creators: HashSet<&'a str>,
+    categories: HashSet<&'a str>,
+}
+
+impl<'a> Refused<'a> {
+    fn by(user: &'a UserState<'_>) -> Self {
+        let mut refused = Self::default();
+        for subject in user.refused() {
+            match subject.kind {
+                SubjectKind::Item => refused.items.insert(stable_hash(subject.id.as_bytes())),
+                SubjectKind::Creator => refused.creators.insert(subject.id),
+                SubjectKind::Category => refused.categories.insert(subject.id),
+            };
+        }
+        refused
+    }
+
+    /// Whether it holds for an item: itself, or its creator or a category as the catalog has them.
+    pub fn has(&self, item: u64, catalog: &Catalog) -> bool {
+        if self.items.contains(&item) {
+            return true;
+        }
+        if self.creators.is_empty() && self.categories.is_empty() {
+            return false;
+        }
+        let Standing::Listed(listing) = catalog.find(item) else { return false };
+        self.creators.contains(listing.creator())
+            || listing.categories().any(|category| self.categories.contains(category))
+    }
+}
+
 impl<'a> Query<'a> {
     /// The items of the history that were liked, newest first, each once.
     pub fn liked(&self) -> impl Iterator<Item = &HistoryItem<'a>> {
@@ -159,6 +198,7 @@ impl<'a> Query<'a> {
             seed,
             at: request.at.unwrap_or(world.global.watermark()),
             country: country.unwrap_or_default(),
+            refused: Refused::by(world.user),
             world,
             history: Vec::new(),
             known: HashSet::default(),
@@ -194,10 +234,12 @@ impl<'a> Query<'a> {
         self.degraded.retain(|d| SourceKind::ALL.iter().all(|source| source.name() != d.part));
     }
 
-    /// Whether an item, given by its XXH3-64, may be put forward: not where the user has had it,
-    /// unless that is wanted. Sources ask it, so that all they put forward is of use.
+    /// Whether an item, given by its XXH3-64, may be put forward: not where the user refused it, nor
+    /// where they have had it, unless that is wanted. Sources ask it, so that all they put forward
+    /// is of use.
     pub fn wants(&self, hash: u64) -> bool {
-        self.request.include_seen || !self.known.contains(&hash)
+        let is_new = self.request.include_seen || !self.known.contains(&hash);
+        is_new && !self.refused.items.contains(&hash)
     }
 
     /// How many items a source puts forward: enough for a full list, whatever the filters take,

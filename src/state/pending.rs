@@ -6,7 +6,7 @@
 
 use hashbrown::HashTable;
 
-use crate::feature::{FoldEvent, fold_events};
+use crate::feature::{FoldRecord, fold_records};
 use crate::ids::stable_hash;
 
 /// The beginning of a chain.
@@ -44,10 +44,10 @@ struct Slot {
 pub struct PendingEvent<'a> {
     /// XXH3-64 of the user id.
     pub user_hash: u64,
-    /// Its offset in its source.
+    /// Its offset in its topic.
     pub offset: i64,
     /// What the fold takes of it.
-    pub event: FoldEvent<'a>,
+    pub record: FoldRecord<'a>,
     slot: u32,
 }
 
@@ -76,7 +76,7 @@ impl Pending {
     }
 
     /// Appends one event of `user`, whose [`stable_hash`] is `hash`.
-    pub fn push(&mut self, user: &str, hash: u64, offset: i64, event: &FoldEvent<'_>) {
+    pub fn push(&mut self, user: &str, hash: u64, offset: i64, record: &FoldRecord<'_>) {
         let number = self.slot_of(user.as_bytes(), hash);
         let slot = &mut self.slots[number as usize];
         // The caller bounds `bytes()` far below 4 GiB, so positions fit 32 bits.
@@ -87,7 +87,7 @@ impl Pending {
         header[12..20].copy_from_slice(&offset.to_le_bytes());
         header[20..].copy_from_slice(&hash.to_le_bytes());
         self.arena.extend_from_slice(&header);
-        event.encode(&mut self.arena);
+        record.encode(&mut self.arena);
         let len = (self.arena.len() - at as usize - HEADER) as u32;
         self.arena[at as usize + 8..at as usize + 12].copy_from_slice(&len.to_le_bytes());
         slot.bytes += len;
@@ -220,12 +220,12 @@ impl Pending {
             let operand = &self.arena[from + HEADER..from + HEADER + len];
             from += HEADER + len;
             // What `push` wrote always reads back: bytes of this process, this version.
-            let event = fold_events(operand).next()?.ok()?;
+            let record = fold_records(operand).next()?.ok()?;
             let offset = u64_at(header, 12) as i64;
             Some(PendingEvent {
                 user_hash: u64_at(header, 20),
                 offset,
-                event,
+                record,
                 slot: u32_at(header, 4),
             })
         })

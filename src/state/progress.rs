@@ -1,17 +1,21 @@
-//! How far a shard has folded its sources: what moves in the same batch as the state.
+//! How far a shard has folded its topics: what moves in the same batch as the state.
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Source;
+use crate::event::EventTopic;
+use crate::feature::{Corrupt, FoldRules, UserState};
 use crate::time::EventTime;
 
-/// Progress of one shard over its sources.
+/// Progress of one shard over its topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// `watch-events`.
     pub watch: SourceProgress,
     /// `click-events`.
     pub click: SourceProgress,
+    /// `feedback-events`; stores of before there was feedback lack it.
+    #[serde(default)]
+    pub feedback: SourceProgress,
 }
 
 /// Progress over one partition of one topic.
@@ -36,27 +40,83 @@ pub struct Anchor {
 }
 
 impl Progress {
-    /// Of one source.
-    pub fn of(&self, source: Source) -> &SourceProgress {
-        match source {
-            Source::Watch => &self.watch,
-            Source::Click => &self.click,
+    /// Of one topic.
+    pub fn of(&self, topic: EventTopic) -> &SourceProgress {
+        match topic {
+            EventTopic::Watch => &self.watch,
+            EventTopic::Click => &self.click,
+            EventTopic::Feedback => &self.feedback,
         }
     }
 
-    /// Of one source, to move on.
-    pub fn of_mut(&mut self, source: Source) -> &mut SourceProgress {
-        match source {
-            Source::Watch => &mut self.watch,
-            Source::Click => &mut self.click,
+    /// Of one topic, to move on.
+    pub fn of_mut(&mut self, topic: EventTopic) -> &mut SourceProgress {
+        match topic {
+            EventTopic::Watch => &mut self.watch,
+            EventTopic::Click => &mut self.click,
+            EventTopic::Feedback => &mut self.feedback,
         }
     }
 
-    /// The event time that every source has passed; users age out against it. `None` until both
-    /// have had an event: nothing is too late for a source without any, so nobody may have been
-    /// dropped by then.
-    pub fn watermark(&self) -> Option<EventTime> {
+    /// The event times against which users age out.
+    pub fn watermarks(&self) -> Watermarks {
+        // None until both have had an event: nothing is too late for a topic without any, so
+        // nobody may have been dropped by then.
         let both = self.watch.watermark.zip(self.click.watermark);
-        both.map(|(watch, click)| EventTime::from_millis(watch.min(click)))
+        Watermarks {
+            events: both.map(|(watch, click)| EventTime::from_millis(watch.min(click))),
+            feedback: self.feedback.watermark.map(EventTime::from_millis),
+        }
+    }
+}
+
+/// Up to when a shard has heard everything, but for what is too late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    /// What both watches and clicks have passed.
+    pub events: Option<EventTime>,
+    /// What feedback has passed. Kept apart, as many platforms have none.
+    pub feedback: Option<EventTime>,
+}
+
+/// What is left of a user's state once what has aged out is taken away.
+pub enum Left<'a> {
+    /// Nothing has aged out.
+    All(&'a [u8]),
+    /// Their events, or what they refused, have; this is the rest.
+    Part(Vec<u8>),
+    /// There is nothing, or there was not.
+    Nothing,
+}
+
+impl Watermarks {
+    /// What is left of an encoded state. Events and what was refused age apart, each by topics of
+    /// its own, so that it does not show how far the topics have come next to each other.
+    pub fn left_of<'a>(&self, state: &'a [u8], rules: &FoldRules) -> Result<Left<'a>, Corrupt> {
+        let heard = UserState::last_heard(state)?;
+        let is_past = |newest, watermark: Option<EventTime>| {
+            watermark.is_some_and(|at| rules.is_aged_out(newest, at))
+        };
+        let events = heard.event.map(|newest| is_past(newest, self.events));
+        let feedback = heard.feedback.map(|newest| is_past(newest, self.feedback));
+        Ok(match (events, feedback) {
+            (None | Some(true), None | Some(true)) => Left::Nothing,
+            (Some(true), _) => {
+                let mut user = UserState::decode(state)?;
+                user.forget_events();
+                Left::Part(user.encode())
+            }
+            (_, Some(true)) => {
+                let mut user = UserState::decode(state)?;
+                user.forget_refusals();
+                Left::Part(user.encode())
+            }
+            _ => Left::All(state),
+        })
+    }
+
+    /// What rounds of looking for aged users go by.
+    pub fn of_rounds(&self) -> Option<EventTime> {
+        self.events.or(self.feedback)
     }
 }

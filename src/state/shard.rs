@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::pending::Pending;
 use super::progress::{Anchor, Progress, SourceProgress};
 use super::store::{ShardStore, StoreError};
-use crate::event::Source;
-use crate::feature::{Corrupt, FoldEvent, FoldRules, UserState};
+use crate::event::EventTopic;
+use crate::feature::{Corrupt, FoldRecord, FoldRules, UserState};
 use crate::time::EventTime;
 
 /// One user shard. Written by the thread that consumes its events and by the thread that
@@ -16,8 +16,8 @@ pub struct Shard {
     id: i32,
     store: ShardStore,
     folded: Mutex<Folded>,
-    /// Next offset to fold of each source, as readers see it.
-    positions: [AtomicI64; 2],
+    /// Next offset to fold of each topic, as readers see it.
+    positions: [AtomicI64; 3],
 }
 
 struct Folded {
@@ -59,7 +59,7 @@ impl Shard {
     /// [`StoreError`] where the store cannot be read.
     pub fn new(id: i32, store: ShardStore) -> Result<Self, StoreError> {
         let progress = store.progress()?;
-        let positions = Source::ALL.map(|s| AtomicI64::new(progress.of(s).next_offset));
+        let positions = EventTopic::ALL.map(|t| AtomicI64::new(progress.of(t).next_offset));
         let folded =
             Folded { active: Pending::default(), progress, frozen: None, committed: progress };
         Ok(Self { id, store, folded: Mutex::new(folded), positions })
@@ -80,48 +80,48 @@ impl Shard {
         self.lock().progress
     }
 
-    /// The next offset to fold of a source: everything below it shows in reads.
-    pub fn position(&self, source: Source) -> i64 {
-        self.positions[source as usize].load(Ordering::Acquire)
+    /// The next offset to fold of a topic: everything below it shows in reads.
+    pub fn position(&self, topic: EventTopic) -> i64 {
+        self.positions[topic as usize].load(Ordering::Acquire)
     }
 
-    /// Starts over at `offset` of a source where nothing of it was folded yet.
-    pub fn start_at(&self, source: Source, offset: i64) {
-        self.lock().progress.of_mut(source).next_offset = offset;
-        self.positions[source as usize].store(offset, Ordering::Release);
+    /// Starts over at `offset` of a topic where nothing of it was folded yet.
+    pub fn start_at(&self, topic: EventTopic, offset: i64) {
+        self.lock().progress.of_mut(topic).next_offset = offset;
+        self.positions[topic as usize].store(offset, Ordering::Release);
     }
 
-    /// Folds one event of `user`, whose [`stable_hash`](crate::ids::stable_hash) is `hash`, and
+    /// Folds one record of `user`, whose [`stable_hash`](crate::ids::stable_hash) is `hash`, and
     /// moves past the record it came in.
-    pub fn fold(&self, user: &str, hash: u64, event: &FoldEvent<'_>, anchor: Anchor) -> Folding {
+    pub fn fold(&self, user: &str, hash: u64, one: &FoldRecord<'_>, anchor: Anchor) -> Folding {
+        let (topic, at) = (one.topic(), one.at());
         let mut folded = self.lock();
-        let progress = *folded.progress.of(event.source);
+        let progress = folded.progress.of_mut(topic);
         if let Some(watermark) = progress.watermark.map(EventTime::from_millis)
-            && self.store.rules().is_too_late(event.at, watermark)
+            && self.store.rules().is_too_late(at, watermark)
         {
             return Folding::TooLate { watermark };
         }
-        folded.active.push(user, hash, anchor.offset, event);
-        let at = event.at.millis();
-        *folded.progress.of_mut(event.source) = SourceProgress {
+        *progress = SourceProgress {
             next_offset: anchor.offset + 1,
-            watermark: Some(progress.watermark.map_or(at, |w| w.max(at))),
+            watermark: progress.watermark.max(Some(at.millis())),
             anchor: Some(anchor),
         };
+        folded.active.push(user, hash, anchor.offset, one);
         let waiting_bytes = folded.active.bytes();
         drop(folded);
-        self.positions[event.source as usize].store(anchor.offset + 1, Ordering::Release);
+        self.positions[topic as usize].store(anchor.offset + 1, Ordering::Release);
         Folding::Done { waiting_bytes }
     }
 
     /// Moves past a record that is not folded: a dead letter, or one that is no event.
-    pub fn skip(&self, source: Source, anchor: Anchor) {
+    pub fn skip(&self, topic: EventTopic, anchor: Anchor) {
         let mut folded = self.lock();
-        let progress = folded.progress.of_mut(source);
+        let progress = folded.progress.of_mut(topic);
         progress.next_offset = anchor.offset + 1;
         progress.anchor = Some(anchor);
         drop(folded);
-        self.positions[source as usize].store(anchor.offset + 1, Ordering::Release);
+        self.positions[topic as usize].store(anchor.offset + 1, Ordering::Release);
     }
 
     /// Events and bytes that wait for a commit.

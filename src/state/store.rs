@@ -1,8 +1,7 @@
 //! One shard's RocksDB: users under a merge operator, and the shard's progress beside them.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, CompactOptions, DB,
@@ -15,10 +14,9 @@ use sha2::{Digest as _, Sha256};
 use super::bulk::{BULK_USERS, Incoming};
 use super::database;
 use super::pending::Pending;
-use super::progress::Progress;
+use super::progress::{Left, Progress, Watermarks};
 use super::sweep::{Sweep, USERS_PER_COMMIT};
 use crate::feature::{FoldRules, Positives, STATE_VERSION, UserState};
-use crate::time::EventTime;
 
 const USERS: &str = "users";
 const META: &str = "meta";
@@ -148,7 +146,7 @@ pub struct ShardStore {
     path: PathBuf,
     rules: FoldRules,
     /// Event time in milliseconds against which users age out.
-    watermark: AtomicI64,
+    watermarks: Mutex<Watermarks>,
     sweep: Mutex<Sweep>,
     /// `None` for a reader, which commits nothing.
     incoming: Option<Incoming>,
@@ -195,7 +193,7 @@ impl ShardStore {
             db,
             path: path.into(),
             rules,
-            watermark: AtomicI64::new(i64::MIN),
+            watermarks: Mutex::default(),
             sweep: Mutex::default(),
             incoming,
             bulk_options,
@@ -211,7 +209,7 @@ impl ShardStore {
                 }
             }
         }
-        store.set_watermark(&store.progress()?);
+        *store.watermarks() = store.progress()?.watermarks();
         Ok(store)
     }
 
@@ -313,25 +311,27 @@ impl ShardStore {
         // The WAL is on and not synced: a killed process loses nothing, a power cut rolls state
         // and offsets back together, and the log has the rest.
         self.db.write(batch).map_err(|e| self.rocks(e))?;
-        self.set_watermark(progress);
+        *self.watermarks() = progress.watermarks();
         Ok(())
     }
 
-    /// Adds to a batch that some users who have aged out by `progress` are dropped.
+    /// Adds to a batch that what has aged out by `progress` of some users is dropped.
     fn drop_aged_out(&self, batch: &mut WriteBatch, pending: &Pending, progress: &Progress) {
         let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(watermark) = progress.watermark() else { return };
-        let Some(from) = sweep.resume(watermark) else { return };
+        let watermarks = progress.watermarks();
+        let Some(from) = watermarks.of_rounds().and_then(|at| sweep.resume(at)) else { return };
         let users = self.users();
         let rows = self.db.iterator_cf(users, IteratorMode::From(&from, Direction::Forward));
         let mut last = None;
         for (n, row) in rows.take(USERS_PER_COMMIT).enumerate() {
             // What cannot be read is kept: reads report it, the sweep must not hide it.
             let Ok((user, state)) = row else { break };
-            let newest = UserState::newest_of(&state).ok().flatten();
-            if newest.is_some_and(|at| self.rules.is_aged_out(at, watermark)) && !pending.has(&user)
-            {
-                batch.delete_cf(users, &user);
+            if *user != *PROGRESS && !pending.has(&user) {
+                match watermarks.left_of(&state, &self.rules) {
+                    Ok(Left::Nothing) => batch.delete_cf(users, &user),
+                    Ok(Left::Part(rest)) => batch.put_cf(users, &user, rest),
+                    Ok(Left::All(_)) | Err(_) => {}
+                }
             }
             last = (n + 1 == USERS_PER_COMMIT).then(|| user.into_vec());
         }
@@ -340,20 +340,12 @@ impl ShardStore {
         }
     }
 
-    fn set_watermark(&self, progress: &Progress) {
-        if let Some(at) = progress.watermark() {
-            self.watermark.store(at.millis(), Ordering::Relaxed);
-        }
+    fn watermarks(&self) -> MutexGuard<'_, Watermarks> {
+        self.watermarks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_aged_out(&self, state: &[u8]) -> Result<bool, StoreError> {
-        let newest = UserState::newest_of(state).map_err(|e| self.damaged("a user", &e))?;
-        let watermark = EventTime::from_millis(self.watermark.load(Ordering::Relaxed));
-        Ok(newest.is_none_or(|at| self.rules.is_aged_out(at, watermark)))
-    }
-
-    /// Calls `each` with every user and their encoded state, in key order. Users that have aged
-    /// out are passed over, whether they have been dropped already or not.
+    /// Calls `each` with every user and their encoded state, in key order, without what has aged
+    /// out, whether it has been dropped already or not.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
@@ -367,8 +359,11 @@ impl ShardStore {
                 continue;
             }
             let user = std::str::from_utf8(&user).map_err(|e| self.damaged("a user id", &e))?;
-            if !self.is_aged_out(&state)? {
-                each(user, &state)?;
+            let left = self.watermarks().left_of(&state, &self.rules);
+            match left.map_err(|e| self.damaged("a user", &e))? {
+                Left::All(state) => each(user, state)?,
+                Left::Part(rest) => each(user, &rest)?,
+                Left::Nothing => {}
             }
         }
         Ok(())

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::Source;
-use crate::feature::{FoldEvent, FoldRules, UserState, fold_events};
+use crate::event::{EventTopic, FeedbackKind, Source, Subject, SubjectKind};
+use crate::feature::{FoldEvent, FoldRecord, FoldRules, UserState, Verdict, fold_records};
 use crate::ids::stable_hash;
 use crate::time::{DAY_MS, EventTime, HOUR_MS};
 
@@ -20,7 +20,7 @@ const AGED_MS: i64 = (2 * 30 + 28) * DAY_MS;
 /// One record of a user's topic: user, time, id.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    source: Source,
+    topic: EventTopic,
     user: u8,
     at: i64,
     id: u32,
@@ -35,10 +35,15 @@ impl Record {
         stable_hash(self.user().as_bytes())
     }
 
-    fn with<R>(self, run: impl FnOnce(&FoldEvent<'_>) -> R) -> R {
+    fn with<R>(self, run: impl FnOnce(&FoldRecord<'_>) -> R) -> R {
         let item = format!("item-{}", self.id % 7);
-        run(&FoldEvent {
-            source: self.source,
+        let source = match self.topic {
+            EventTopic::Watch => Source::Watch,
+            EventTopic::Click => Source::Click,
+            EventTopic::Feedback => return run(&FoldRecord::Verdict(self.verdict(&item))),
+        };
+        run(&FoldRecord::Event(FoldEvent {
+            source,
             at: EventTime::from_millis(self.at),
             id: self.id,
             session: u64::from(self.user),
@@ -46,7 +51,13 @@ impl Record {
             duration_ms: 10_000,
             item: &item,
             surface: "home",
-        })
+        }))
+    }
+
+    fn verdict(self, id: &str) -> Verdict<'_> {
+        let kind = if self.id % 3 == 0 { FeedbackKind::Undo } else { FeedbackKind::NotInterested };
+        let subject = Subject { kind: SubjectKind::Item, id };
+        Verdict { at: EventTime::from_millis(self.at), kind, subject }
     }
 
     fn operand(self) -> Vec<u8> {
@@ -66,11 +77,11 @@ fn name(user: u8) -> String {
 }
 
 fn watch(user: u8, at: i64, id: u32) -> Record {
-    Record { source: Source::Watch, user, at, id }
+    Record { topic: EventTopic::Watch, user, at, id }
 }
 
 fn click(user: u8, at: i64, id: u32) -> Record {
-    Record { source: Source::Click, user, at, id }
+    Record { topic: EventTopic::Click, user, at, id }
 }
 
 fn resources() -> StoreResources {
@@ -89,11 +100,11 @@ fn shard(dir: &TempDir) -> Shard {
 /// Folds records, each at the next offset of its source.
 fn fold(shard: &Shard, records: &[Record]) {
     for &record in records {
-        let offset = shard.position(record.source);
+        let offset = shard.position(record.topic);
         let anchor = Anchor { offset, hash: record.id.into() };
         let folding = record.with(|e| shard.fold(&record.user(), record.hash(), e, anchor));
         if matches!(folding, Folding::TooLate { .. }) {
-            shard.skip(record.source, anchor);
+            shard.skip(record.topic, anchor);
         }
     }
 }
@@ -113,11 +124,12 @@ fn counts(shard: &Shard, user: u8) -> (u64, u64) {
 
 fn log() -> impl Strategy<Value = Vec<Record>> {
     let at = prop_oneof![3 => 0..100i64 * HOUR_MS, 2 => 0..40 * DAY_MS, 1 => 0..300 * DAY_MS];
-    vec((any::<bool>(), 0..4u8, at, 0..12u32), 0..60).prop_map(|rows| {
+    vec((0..5usize, 0..4u8, at, 0..12u32), 0..60).prop_map(|rows| {
         rows.into_iter()
-            .map(|(is_watch, user, at, id)| {
-                let source = if is_watch { Source::Watch } else { Source::Click };
-                Record { source, user, at: BASE + at, id }
+            .map(|(which, user, at, id)| {
+                // Watches and clicks are more than feedback.
+                let topic = EventTopic::ALL[[0, 0, 1, 1, 2][which]];
+                Record { topic, user, at: BASE + at, id }
             })
             .collect()
     })
@@ -138,9 +150,9 @@ proptest! {
         fold(&whole, &log);
         commit(&whole);
 
-        let sorted: Vec<Record> = Source::ALL
+        let sorted: Vec<Record> = EventTopic::ALL
             .iter()
-            .flat_map(|s| log.iter().filter(move |r| r.source == *s).copied())
+            .flat_map(|s| log.iter().filter(move |r| r.topic == *s).copied())
             .collect();
         let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(log.len() + 1)).collect();
         cuts.push(log.len());
@@ -229,7 +241,7 @@ proptest! {
             .events()
             .map(|e| {
                 let mut operand = Vec::new();
-                e.event.encode(&mut operand);
+                e.record.encode(&mut operand);
                 (e.user_hash, e.offset, operand)
             })
             .collect();
@@ -249,8 +261,8 @@ fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
     drop(first);
     let second = shard(&dir);
     assert_eq!(second.progress(), committed);
-    assert_eq!(second.position(Source::Watch), 2);
-    assert_eq!(second.position(Source::Click), 1);
+    assert_eq!(second.position(EventTopic::Watch), 2);
+    assert_eq!(second.position(EventTopic::Click), 1);
     assert_eq!(counts(&second, 1), (1, 1));
     assert_eq!(counts(&second, 2), (1, 0));
     assert_eq!(counts(&second, 3), (0, 0));
@@ -282,7 +294,7 @@ fn a_freeze_takes_what_is_there_and_leaves_what_comes_later() {
     assert!(shard.freeze().is_none(), "the last one is not committed yet");
     assert_eq!((frozen.pending.len(), shard.waiting().0), (1, 1));
     assert_eq!(frozen.progress.watch.next_offset, 1);
-    assert_eq!(shard.position(Source::Watch), 2);
+    assert_eq!(shard.position(EventTopic::Watch), 2);
     shard.commit(&frozen).unwrap();
     assert_eq!(shard.store().progress().unwrap().watch.next_offset, 1);
     let rest = shard.freeze().unwrap();
@@ -296,9 +308,9 @@ fn a_freeze_takes_what_is_there_and_leaves_what_comes_later() {
 fn skipped_records_move_the_offset_and_not_the_state() {
     let dir = TempDir::new().unwrap();
     let shard = shard(&dir);
-    shard.start_at(Source::Click, 40);
-    shard.skip(Source::Click, Anchor { offset: 42, hash: 9 });
-    assert_eq!(shard.position(Source::Click), 43);
+    shard.start_at(EventTopic::Click, 40);
+    shard.skip(EventTopic::Click, Anchor { offset: 42, hash: 9 });
+    assert_eq!(shard.position(EventTopic::Click), 43);
     commit(&shard);
     let progress = shard.store().progress().unwrap();
     assert_eq!(progress.click.next_offset, 43);
@@ -313,12 +325,12 @@ fn an_event_older_than_the_time_to_live_is_too_late_by_its_own_topic() {
     let old = BASE - 30 * DAY_MS;
     fold(&shard, &[watch(1, BASE, 1)]);
     let late = |record: Record| {
-        let anchor = Anchor { offset: shard.position(record.source), hash: 0 };
+        let anchor = Anchor { offset: shard.position(record.topic), hash: 0 };
         record.with(|e| shard.fold(&record.user(), record.hash(), e, anchor))
     };
     let watermark = EventTime::from_millis(BASE);
     assert_eq!(late(watch(2, old - 1, 2)), Folding::TooLate { watermark });
-    assert_eq!(shard.position(Source::Watch), 1, "it is the caller who moves on");
+    assert_eq!(shard.position(EventTopic::Watch), 1, "it is the caller who moves on");
     assert!(matches!(late(watch(2, old, 3)), Folding::Done { .. }));
     assert!(matches!(late(click(2, old - 1, 4)), Folding::Done { .. }));
 }
@@ -440,7 +452,7 @@ fn digest_after(commits: &[Vec<Record>], drop_users: bool) -> Digest {
         commit(&shard);
         if drop_users {
             // A shard that is opened begins to look for aged-out users at its first commit.
-            shard.skip(Source::Watch, Anchor { offset: 100, hash: 0 });
+            shard.skip(EventTopic::Watch, Anchor { offset: 100, hash: 0 });
             commit(&shard);
             shard.store().compact().unwrap();
         }
@@ -492,7 +504,7 @@ fn damaged_bytes_are_an_error_and_not_a_panic() {
     assert!(bytes.state().is_err());
     let bytes = UserBytes::of(None, vec![9], RULES);
     assert!(bytes.state().is_err());
-    assert!(fold_events(&[0, 0xFF]).next().unwrap().is_err());
+    assert!(fold_records(&[0, 0xFF]).next().unwrap().is_err());
     assert_eq!(counts(&shard, 1), (0, 0));
 }
 
@@ -512,10 +524,10 @@ fn reads_beside_commits_neither_lose_nor_double_events() {
             }
         });
         let mut reads = 0;
-        while shard.position(Source::Watch) < i64::from(EVENTS) {
-            let least = shard.position(Source::Watch) as u64;
+        while shard.position(EventTopic::Watch) < i64::from(EVENTS) {
+            let least = shard.position(EventTopic::Watch) as u64;
             let found = counts(&shard, 1).0;
-            let most = shard.position(Source::Watch) as u64 + 1;
+            let most = shard.position(EventTopic::Watch) as u64 + 1;
             assert!((least..=most).contains(&found), "{least} <= {found} <= {most}");
             reads += 1;
         }

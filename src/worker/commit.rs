@@ -11,6 +11,7 @@ use super::Context;
 use super::hot::HotTier;
 use super::shards::OwnedShard;
 use crate::event::{Interaction, Interactions};
+use crate::feature::FoldRecord;
 use crate::ids::stable_hash;
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
 use crate::runtime::Urgency;
@@ -103,16 +104,24 @@ impl Committer {
         histories.begin_commit();
         let mut by_partition: BTreeMap<i32, Vec<Interaction<'_>>> = BTreeMap::new();
         for one in frozen.pending.events() {
-            let mut interaction = one.event.interaction(one.user_hash, one.offset);
-            if self.learn_vectors && one.event.is_positive() {
+            let event = match one.record {
+                FoldRecord::Event(event) => event,
+                // Of items nothing is told: `interactions` says what was watched and clicked.
+                FoldRecord::Verdict(verdict) => {
+                    histories.judge(one.user_hash, &verdict);
+                    continue;
+                }
+            };
+            let mut interaction = event.interaction(one.user_hash, one.offset);
+            if self.learn_vectors && event.is_positive() {
                 // The store is as of the last commit: it holds nothing of these events yet.
                 let read = || owned.shard.store().positives(frozen.pending.user(&one));
-                let item = stable_hash(one.event.item.as_bytes());
-                let history = histories.like(one.user_hash, item, one.event.at, read);
+                let item = stable_hash(event.item.as_bytes());
+                let history = histories.like(one.user_hash, item, event.at, read);
                 let failed = |source| CommitError::Store { shard, source };
-                interaction.history = Some(history.map_err(failed)?);
+                interaction.history = history.map_err(failed)?;
             }
-            let partition = partition_of(one.event.item.as_bytes(), self.partitions);
+            let partition = partition_of(event.item.as_bytes(), self.partitions);
             let batch = by_partition.entry(partition).or_default();
             batch.push(interaction);
             if batch.len() == RECORD_INTERACTIONS {

@@ -8,7 +8,7 @@ use metrics::{Counter, counter};
 
 use super::generations::{Generations, Held};
 use crate::event::History;
-use crate::feature::Positives;
+use crate::feature::{Positives, Verdict};
 use crate::state::StoreError;
 use crate::telemetry::names;
 use crate::time::EventTime;
@@ -54,8 +54,14 @@ impl Histories {
         self.reads_left = READS_PER_COMMIT;
     }
 
-    /// What `user` had liked until they liked `item` at `at`, which is noted. `read` gives what
-    /// their committed state says. Users and items go by their hashes.
+    /// Notes what `user`, by their hash, said of something.
+    pub fn judge(&mut self, user: u64, verdict: &Verdict<'_>) {
+        self.users.change(user, |known| known.positives.judge(verdict));
+    }
+
+    /// What `user` had liked until they liked `item` at `at`, which is noted; none where they do
+    /// not want the item, so that this is no liking. `read` gives what their committed state says.
+    /// Users and items go by their hashes.
     ///
     /// # Errors
     /// Those of `read`.
@@ -65,7 +71,7 @@ impl Histories {
         item: u64,
         at: EventTime,
         read: impl FnOnce() -> Result<Positives, StoreError>,
-    ) -> Result<History<'static>, StoreError> {
+    ) -> Result<Option<History<'static>>, StoreError> {
         let (reads_left, served) = (&mut self.reads_left, &self.served);
         self.users.change(user, |known| {
             let mut outcome = 0;
@@ -79,7 +85,8 @@ impl Histories {
                 }
             }
             served[outcome].increment(1);
-            let history = known.positives.before(at);
+            let is_refused = known.positives.is_refused(item);
+            let history = (!is_refused).then(|| known.positives.before(at));
             known.positives.learn(item, at);
             Ok(history)
         })
@@ -101,7 +108,7 @@ mod tests {
     }
 
     fn history(histories: &mut Histories, user: u64, item: u64, at: u64, read: &[u64]) -> Vec<u64> {
-        let history = histories.like(user, item, minute(at), || Ok(liked(read))).unwrap();
+        let history = histories.like(user, item, minute(at), || Ok(liked(read))).unwrap().unwrap();
         history.iter().collect()
     }
 
@@ -111,7 +118,7 @@ mod tests {
         histories.begin_commit();
         assert_eq!(history(&mut histories, 1, 30, 100, &[10, 20]), [20, 10]);
         let never = || unreachable!("it is held");
-        let next = histories.like(1, 40, minute(101), never).unwrap();
+        let next = histories.like(1, 40, minute(101), never).unwrap().unwrap();
         assert_eq!(next.iter().collect::<Vec<_>>(), [30, 20, 10]);
         assert_eq!(history(&mut histories, 2, 30, 100, &[]), [0; 0]);
     }

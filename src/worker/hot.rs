@@ -15,13 +15,14 @@ use metrics::{counter, gauge, histogram};
 use super::shards::OwnedShard;
 use super::{Context, WorkerError};
 use crate::config::HotConfig;
+use crate::event::EventTopic;
 use crate::feature::UserState;
 use crate::runtime::{self, Urgency};
 use crate::state::hot::{
     Backoff, Breaker, BreakerState, HotConnection, HotError, HotIdentity, HotQueue, HotServer,
     HotValue, Permit, Put, Version,
 };
-use crate::state::{AsOf, Frozen, Progress, StoreError};
+use crate::state::{AsOf, Frozen, StoreError};
 use crate::telemetry::names;
 use crate::time::{EventTime, SECOND_MS, wall_now};
 
@@ -114,9 +115,9 @@ impl HotTier {
     /// Offers the users of a commit to be written, where it is of these days: users of a log that
     /// is read again from long ago are not active.
     pub fn offer(&self, owned: &Arc<OwnedShard>, frozen: &Frozen) {
-        let Progress { watch, click } = frozen.progress;
+        let newest = EventTopic::ALL.iter().filter_map(|t| frozen.progress.of(*t).watermark).max();
         let active = active_since(self.active_ms);
-        if watch.watermark.max(click.watermark).is_none_or(|at| at < active.millis()) {
+        if newest.is_none_or(|at| at < active.millis()) {
             return;
         }
         let users = frozen.pending.user_ids().take(self.limit);
@@ -410,14 +411,14 @@ impl Writer {
         users: Vec<Arc<str>>,
     ) -> Result<Batch, StoreError> {
         let AsOf { progress, states } = owned.shard.store().get_at(users.iter().map(|u| &**u))?;
-        let version =
-            Version { watch: progress.watch.next_offset, click: progress.click.next_offset };
+        let version = Version::new(|topic| progress.of(topic).next_offset);
         let identity = self.context.hot_identity(partition);
         let active = active_since(self.active_ms);
         let values = users.into_iter().zip(states).filter_map(|(user, state)| {
             let state = state?;
             // Damage is ingest's and the answers' to tell.
-            let newest = UserState::newest_of(&state).ok()??;
+            let heard = UserState::last_heard(&state).ok()?;
+            let newest = heard.event.max(heard.feedback)?;
             let value = HotValue { identity, version, shard: partition, state: &state };
             (newest >= active).then(|| (user, value.encode()))
         });

@@ -13,8 +13,8 @@ use super::dead_letter;
 use super::requests::Control;
 use super::shards::OwnedShard;
 use super::stores;
-use crate::event::{Rejection, Source, UserEvent, ValidityRules};
-use crate::feature::FoldEvent;
+use crate::event::{EventTopic, Feedback, Rejection, Source, UserEvent, ValidityRules};
+use crate::feature::{FoldEvent, FoldRecord};
 use crate::ids::stable_hash;
 use crate::kafka::{
     Assigned, Delivery, GroupConsumer, HandlerError, KafkaError, Log, Outgoing, Producer,
@@ -44,13 +44,13 @@ pub fn run(context: &Context, number: usize, control: &Control) {
 
 fn consume(context: &Context, number: usize, control: &Control) -> Result<(), HandlerError> {
     let kafka = &context.config.kafka;
-    let topics = [context.config.topics.watch_events(), context.config.topics.click_events()];
+    let topics = EventTopic::ALL.map(|topic| context.config.topics.events(topic));
     let consumer = GroupConsumer::join(
         &kafka.client(),
         &kafka.group,
         kafka.group_protocol,
         &format!("driftline-ingest-{number}"),
-        &[&topics[0], &topics[1]],
+        &topics.each_ref().map(String::as_str),
     )?;
     let mut ingest = Ingest::new(context, topics, control.clone(), number)?;
     let ended = consumer.run(&mut ingest, || context.stop.is_requested());
@@ -63,7 +63,7 @@ fn consume(context: &Context, number: usize, control: &Control) -> Result<(), Ha
 
 struct Ingest {
     context: Context,
-    topics: [String; 2],
+    topics: [String; 3],
     control: Control,
     resources: StoreResources,
     producer: Arc<Producer>,
@@ -75,20 +75,20 @@ struct Ingest {
     owned: BTreeMap<i32, Ours>,
     last_commit: Instant,
     last_note: Instant,
-    folded: [Counter; 2],
+    folded: [Counter; 3],
 }
 
 /// A shard of this thread.
 struct Ours {
     shard: Arc<OwnedShard>,
     /// What is still to be seen again before new records are folded.
-    anchors: [Option<Anchor>; 2],
+    anchors: [Option<Anchor>; 3],
 }
 
 impl Ingest {
     fn new(
         context: &Context,
-        topics: [String; 2],
+        topics: [String; 3],
         control: Control,
         number: usize,
     ) -> Result<Self, HandlerError> {
@@ -100,7 +100,7 @@ impl Ingest {
         let committer = Arc::new(Committer::new(context, producer.clone(), tracker.clone()));
         let threads = config.worker.ingest_threads;
         Ok(Self {
-            folded: [0, 1].map(|i| counter!(names::EVENTS_FOLDED, "topic" => topics[i].clone())),
+            folded: topics.clone().map(|topic| counter!(names::EVENTS_FOLDED, "topic" => topic)),
             resources: StoreResources::new(
                 config.state.cache_bytes / threads,
                 config.state.write_buffer_bytes / threads,
@@ -118,8 +118,8 @@ impl Ingest {
         })
     }
 
-    fn source_of(&self, topic: &str) -> Option<Source> {
-        Source::ALL.into_iter().find(|s| self.topics[*s as usize] == topic)
+    fn topic_of(&self, name: &str) -> Option<EventTopic> {
+        EventTopic::ALL.into_iter().find(|topic| self.topics[*topic as usize] == name)
     }
 
     fn store_path(&self, partition: i32) -> PathBuf {
@@ -160,24 +160,24 @@ impl Ingest {
         stores::set_aside(&self.store_path(partition), reason, why)
     }
 
-    /// Opens shard `partition` and finds where to go on with each of `sources`, wiping it where
+    /// Opens shard `partition` and finds where to go on with each of `topics`, wiping it where
     /// the log no longer fits.
     fn take(
         &mut self,
         partition: i32,
-        sources: &[(Source, TopicPartition)],
+        topics: &[(EventTopic, TopicPartition)],
         log: &Log<'_>,
     ) -> Result<Vec<Assigned>, HandlerError> {
-        let mut bounds = Vec::with_capacity(sources.len());
-        for (source, tp) in sources {
-            bounds.push((*source, tp.clone(), log.bounds(tp)?));
+        let mut bounds = Vec::with_capacity(topics.len());
+        for (topic, tp) in topics {
+            bounds.push((*topic, tp.clone(), log.bounds(tp)?));
         }
         let mut ours = match self.owned.remove(&partition) {
             Some(ours) => ours,
             None => self.ours(self.open_or_rebuild(partition)?),
         };
-        let misfit = bounds.iter().find_map(|(source, tp, (low, high))| {
-            let next = ours.shard.shard.progress().of(*source).next_offset;
+        let misfit = bounds.iter().find_map(|(topic, tp, (low, high))| {
+            let next = ours.shard.shard.progress().of(*topic).next_offset;
             (next > *high || (next > 0 && next < *low))
                 .then(|| format!("{tp} holds {low} to {high}, the store expects {next}"))
         });
@@ -195,9 +195,9 @@ impl Ingest {
         }
         let starts = bounds
             .into_iter()
-            .map(|(source, partition, (low, high))| {
-                let offset = ours.start(source, low);
-                ours.shard.set_target(source, high);
+            .map(|(topic, partition, (low, high))| {
+                let offset = ours.start(topic, low);
+                ours.shard.set_target(topic, high);
                 Assigned { partition, offset }
             })
             .collect();
@@ -212,7 +212,7 @@ impl Ingest {
         let history_bytes = share(config.items.history_cache_bytes);
         let shown_bytes = share(config.serving.shown_bytes);
         let shard = OwnedShard::new(shard, history_bytes, shown_bytes);
-        Ours { shard: Arc::new(shard), anchors: [None, None] }
+        Ours { shard: Arc::new(shard), anchors: [None; 3] }
     }
 
     /// Takes a shard out of everybody's sight; its store closes with its last user.
@@ -292,7 +292,7 @@ impl Ingest {
     /// is another one than was folded, the shard goes.
     fn recognise(
         &mut self,
-        source: Source,
+        topic: EventTopic,
         record: &Record<'_>,
         anchor: Anchor,
     ) -> Result<(), HandlerError> {
@@ -300,7 +300,7 @@ impl Ingest {
         let expected = self
             .owned
             .get_mut(&partition)
-            .and_then(|ours| ours.anchors[source as usize].take_if(|a| a.offset == anchor.offset));
+            .and_then(|ours| ours.anchors[topic as usize].take_if(|a| a.offset == anchor.offset));
         if expected.is_none_or(|e| e == anchor) {
             return Ok(());
         }
@@ -320,7 +320,7 @@ impl Ingest {
     fn fold(
         &self,
         shard: &OwnedShard,
-        source: Source,
+        topic: EventTopic,
         record: &Record<'_>,
         anchor: Anchor,
     ) -> Result<usize, KafkaError> {
@@ -328,46 +328,88 @@ impl Ingest {
             appended: EventTime::from_millis(record.timestamp_ms()),
             max_ahead_ms: self.context.config.events.max_ahead_ms,
         };
-        let event = match UserEvent::decode(source, record.value(), &rules) {
-            Ok(event) => event,
-            Err(rejection) => {
-                self.refuse(record, &rejection)?;
-                shard.shard.skip(source, anchor);
-                return Ok(0);
-            }
-        };
-        let home = partition_of(event.user.as_bytes(), self.context.partitions);
+        match topic {
+            EventTopic::Watch => self.fold_event(shard, Source::Watch, record, &rules, anchor),
+            EventTopic::Click => self.fold_event(shard, Source::Click, record, &rules, anchor),
+            EventTopic::Feedback => match Feedback::decode(record.value(), &rules) {
+                Ok(said) => self.fold_one(shard, &said.user, record, anchor, |_| (&said).into()),
+                Err(rejection) => self.pass(shard, topic, record, &rejection, anchor),
+            },
+        }
+    }
+
+    fn fold_event(
+        &self,
+        shard: &OwnedShard,
+        source: Source,
+        record: &Record<'_>,
+        rules: &ValidityRules,
+        anchor: Anchor,
+    ) -> Result<usize, KafkaError> {
+        match UserEvent::decode(source, record.value(), rules) {
+            Ok(event) => self.fold_one(shard, &event.user, record, anchor, |user| {
+                FoldEvent::from_event(&event, user).into()
+            }),
+            Err(rejection) => self.pass(shard, source.into(), record, &rejection, anchor),
+        }
+    }
+
+    /// Folds what `of` makes of the record, given its user's hash; or sends it to where its user's
+    /// state is.
+    fn fold_one<'e>(
+        &self,
+        shard: &OwnedShard,
+        user: &str,
+        record: &Record<'_>,
+        anchor: Anchor,
+        of: impl FnOnce(u64) -> FoldRecord<'e>,
+    ) -> Result<usize, KafkaError> {
+        let hash = stable_hash(user.as_bytes());
+        let one = of(hash);
+        let topic = one.topic();
+        let home = partition_of(user.as_bytes(), self.context.partitions);
         if home != record.partition() {
-            self.reroute(record, &event.user, home)?;
-            shard.shard.skip(source, anchor);
+            self.reroute(record, user, home)?;
+            shard.shard.skip(topic, anchor);
             return Ok(0);
         }
-        let user = stable_hash(event.user.as_bytes());
-        match shard.shard.fold(&event.user, user, &FoldEvent::from_event(&event, user), anchor) {
+        match shard.shard.fold(user, hash, &one, anchor) {
             Folding::Done { waiting_bytes } => {
-                self.folded[source as usize].increment(1);
+                self.folded[topic as usize].increment(1);
                 Ok(waiting_bytes)
             }
             Folding::TooLate { watermark } => {
-                self.refuse(record, &too_late(&event, watermark))?;
-                shard.shard.skip(source, anchor);
-                Ok(0)
+                self.pass(shard, topic, record, &too_late(one.at(), watermark), anchor)
             }
         }
+    }
+
+    /// Makes a record a dead letter and moves past it.
+    fn pass(
+        &self,
+        shard: &OwnedShard,
+        topic: EventTopic,
+        record: &Record<'_>,
+        rejection: &Rejection,
+        anchor: Anchor,
+    ) -> Result<usize, KafkaError> {
+        self.refuse(record, rejection)?;
+        shard.shard.skip(topic, anchor);
+        Ok(0)
     }
 }
 
 impl Ours {
     /// The first offset to read: the last record folded, to know the log again by it, or the
     /// first that is there.
-    fn start(&mut self, source: Source, low: i64) -> i64 {
-        let progress = *self.shard.shard.progress().of(source);
+    fn start(&mut self, topic: EventTopic, low: i64) -> i64 {
+        let progress = *self.shard.shard.progress().of(topic);
         if progress.next_offset < low {
-            self.shard.shard.start_at(source, low);
+            self.shard.shard.start_at(topic, low);
             return low;
         }
         let anchor = progress.anchor.filter(|a| a.offset >= low);
-        self.anchors[source as usize] = anchor;
+        self.anchors[topic as usize] = anchor;
         anchor.map_or(progress.next_offset, |a| a.offset)
     }
 }
@@ -378,16 +420,16 @@ impl RecordHandler for Ingest {
         partitions: &[TopicPartition],
         log: &Log<'_>,
     ) -> Result<Vec<Assigned>, HandlerError> {
-        let mut by_shard: HashMap<i32, Vec<(Source, TopicPartition)>> = HashMap::new();
+        let mut by_shard: HashMap<i32, Vec<(EventTopic, TopicPartition)>> = HashMap::new();
         for tp in partitions {
-            if let Some(source) = self.source_of(&tp.topic) {
-                by_shard.entry(tp.partition).or_default().push((source, tp.clone()));
+            if let Some(topic) = self.topic_of(&tp.topic) {
+                by_shard.entry(tp.partition).or_default().push((topic, tp.clone()));
             }
         }
         let mut starts = Vec::with_capacity(partitions.len());
         let mut opened: Vec<i32> = Vec::new();
-        for (partition, sources) in by_shard {
-            starts.extend(self.take(partition, &sources, log)?);
+        for (partition, topics) in by_shard {
+            starts.extend(self.take(partition, &topics, log)?);
             opened.push(partition);
         }
         opened.iter().for_each(|&p| self.control.open(p));
@@ -416,13 +458,13 @@ impl RecordHandler for Ingest {
     }
 
     fn record(&mut self, record: &Record<'_>) -> Result<(), HandlerError> {
-        let Some(source) = self.source_of(record.topic()) else { return Ok(()) };
+        let Some(topic) = self.topic_of(record.topic()) else { return Ok(()) };
         let Some(ours) = self.owned.get(&record.partition()) else { return Ok(()) };
         let anchor = Anchor { offset: record.offset(), hash: stores::hash_of(record) };
-        if record.offset() < ours.shard.shard.position(source) {
-            return self.recognise(source, record, anchor);
+        if record.offset() < ours.shard.shard.position(topic) {
+            return self.recognise(topic, record, anchor);
         }
-        let waiting = self.fold(&ours.shard, source, record, anchor)?;
+        let waiting = self.fold(&ours.shard, topic, record, anchor)?;
         if waiting > self.context.config.state.pending_max_bytes {
             // Folding waits for the disk: `poll` is not called, so fetching pauses by itself.
             self.commit_thread.wait()?;
@@ -452,10 +494,10 @@ impl RecordHandler for Ingest {
         for (&partition, ours) in &self.owned {
             pending += ours.shard.shard.waiting().1;
             lag += ours.shard.lag();
-            for source in Source::ALL {
-                let topic = self.topics[source as usize].clone();
-                let tp = TopicPartition { topic, partition };
-                positions.push((tp, ours.shard.shard.position(source)));
+            for topic in EventTopic::ALL {
+                let name = self.topics[topic as usize].clone();
+                let tp = TopicPartition { topic: name, partition };
+                positions.push((tp, ours.shard.shard.position(topic)));
             }
         }
         gauge!(names::PENDING_BYTES).set(pending as f64);
@@ -464,15 +506,15 @@ impl RecordHandler for Ingest {
     }
 }
 
-fn too_late(event: &UserEvent<'_>, watermark: EventTime) -> Rejection {
+fn too_late(at: EventTime, watermark: EventTime) -> Rejection {
     Rejection {
         stage: crate::event::Stage::Validate,
         class: "TooLate",
         message: format!(
             "event_time {} is {} days older than the newest event of this partition; \
              state.ttl_days is shorter",
-            event.at.millis(),
-            watermark.since(event.at) / crate::time::DAY_MS
+            at.millis(),
+            watermark.since(at) / crate::time::DAY_MS
         ),
     }
 }

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::embedding::ItemTables;
+use crate::event::EventTopic;
 use crate::global::GlobalTables;
 use crate::kafka::{Admin, KafkaError, TopicMetadata};
 use crate::runtime::{self, Stop, Urgency};
@@ -93,7 +94,8 @@ struct Context {
 }
 
 impl Context {
-    /// What shard `partition` is folded from.
+    /// What shard `partition` is folded from. `feedback-events` has the same prefix and is not
+    /// named: stores of before there was feedback go on.
     fn folded_from(&self, partition: i32) -> String {
         let topics = &self.config.topics;
         format!(
@@ -308,7 +310,8 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
             ))
         })
     };
-    let mut names = vec![topics.watch_events(), topics.click_events(), topics.requests()];
+    let mut names = EventTopic::ALL.map(|topic| topics.events(topic)).to_vec();
+    names.push(topics.requests());
     if config.serving.impressions {
         names.push(topics.impressions());
     }

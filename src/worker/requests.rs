@@ -19,7 +19,7 @@ use super::global_feed::FeedState;
 use super::impressions::{self, Impressions, warmer};
 use super::replies::{self, KnownTopics, ReturnAddress};
 use super::{Context, WorkerError};
-use crate::event::{After, ErrorKind, Reply, Request, Source, decode_request};
+use crate::event::{After, ErrorKind, EventTopic, Reply, Request, decode_request};
 use crate::kafka::{
     Delivery, KafkaError, Outgoing, Position, Producer, ProducerKind, Reader, Record,
     TopicPartition, headers, partition_of,
@@ -141,8 +141,8 @@ struct Job {
 #[derive(Clone, Debug, Default)]
 struct AfterPositions {
     asked: bool,
-    /// Source, partition, offset.
-    positions: Vec<(Source, i32, i64)>,
+    /// Topic, partition, offset.
+    positions: Vec<(EventTopic, i32, i64)>,
 }
 
 struct Requests {
@@ -376,8 +376,8 @@ impl Requests {
             Ok(after) if after.asked && !request.needs_state() => {
                 let name = headers::AFTER;
                 let message = format!(
-                    "header {name} asks for events of a user, but the request has an anonymous \
-                     session or no user: leave it out"
+                    "header {name} asks for events of a user, but the request names none: leave it \
+                     out"
                 );
                 return bad(message, id, user);
             }
@@ -432,11 +432,8 @@ impl Requests {
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let (place, offset) = part.split_once('@').ok_or_else(shape)?;
             let (topic, partition) = place.rsplit_once('-').ok_or_else(shape)?;
-            let source = if topic == topics.watch_events() {
-                Source::Watch
-            } else if topic == topics.click_events() {
-                Source::Click
-            } else {
+            let is_named = |known: &EventTopic| topics.events(*known) == topic;
+            let Some(topic) = EventTopic::ALL.into_iter().find(is_named) else {
                 return Err(format!("header {}: {topic} is no event topic", headers::AFTER));
             };
             let partition: i32 = partition.parse().map_err(|_| shape())?;
@@ -447,7 +444,7 @@ impl Requests {
                     record.partition()
                 ));
             }
-            positions.push((source, partition, offset.parse().map_err(|_| shape())?));
+            positions.push((topic, partition, offset.parse().map_err(|_| shape())?));
         }
         Ok(AfterPositions { asked: true, positions })
     }
@@ -568,7 +565,7 @@ impl AfterPositions {
         self.is_passed_at(|source| shard.position(source))
     }
 
-    fn is_passed_at(&self, position: impl Fn(Source) -> i64) -> bool {
+    fn is_passed_at(&self, position: impl Fn(EventTopic) -> i64) -> bool {
         self.positions.iter().all(|(source, _, offset)| position(*source) > *offset)
     }
 
@@ -580,7 +577,7 @@ impl AfterPositions {
         }
     }
 
-    fn outcome_at(&self, position: impl Fn(Source) -> i64) -> After {
+    fn outcome_at(&self, position: impl Fn(EventTopic) -> i64) -> After {
         if !self.asked {
             After::NotAsked
         } else if self.is_passed_at(position) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::histories::Histories;
 use super::shown::ShownMemory;
-use crate::event::Source;
+use crate::event::EventTopic;
 use crate::state::Shard;
 use crate::state::hot::Version;
 
@@ -14,19 +14,20 @@ use crate::state::hot::Version;
 pub struct OwnedShard {
     /// The shard.
     pub shard: Shard,
-    /// End of each source's log at assignment; -1 while the source is not assigned.
-    targets: [AtomicI64; 2],
+    /// End of each topic's log at assignment; -1 while the topic is not assigned.
+    targets: [AtomicI64; 3],
     histories: Mutex<Histories>,
     shown: Arc<ShownMemory>,
 }
 
 impl OwnedShard {
-    /// A shard none of whose sources is assigned yet, with so many bytes for what its users have
+    /// A shard none of whose topics is assigned yet, with so many bytes for what its users have
     /// liked and for what they were shown.
     pub fn new(shard: Shard, history_bytes: usize, shown_bytes: usize) -> Self {
         let histories = Mutex::new(Histories::new(history_bytes));
         let shown = Arc::new(ShownMemory::new(shown_bytes));
-        Self { shard, targets: [AtomicI64::new(-1), AtomicI64::new(-1)], histories, shown }
+        let targets = EventTopic::ALL.map(|_| AtomicI64::new(-1));
+        Self { shard, targets, histories, shown }
     }
 
     /// What its users were shown.
@@ -39,38 +40,36 @@ impl OwnedShard {
         self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says where a source's log ended when it was assigned.
-    pub fn set_target(&self, source: Source, end: i64) {
-        self.targets[source as usize].store(end, Ordering::Release);
+    /// Says where a topic's log ended when it was assigned.
+    pub fn set_target(&self, topic: EventTopic, end: i64) {
+        self.targets[topic as usize].store(end, Ordering::Release);
     }
 
     /// Whether the log is known to be as long as `version` says: a log that was made anew is not.
     pub fn reaches(&self, version: Version) -> bool {
-        let is_reached = |source: Source, offset| {
-            let target = self.targets[source as usize].load(Ordering::Acquire);
-            offset <= target.max(self.shard.position(source))
-        };
-        is_reached(Source::Watch, version.watch) && is_reached(Source::Click, version.click)
+        EventTopic::ALL.iter().all(|&topic| {
+            let target = self.targets[topic as usize].load(Ordering::Acquire);
+            version.of(topic) <= target.max(self.shard.position(topic))
+        })
     }
 
     /// How far it is folded, committed or not.
     pub fn version(&self) -> Version {
-        let of = |source| self.shard.position(source);
-        Version { watch: of(Source::Watch), click: of(Source::Click) }
+        Version::new(|topic| self.shard.position(topic))
     }
 
     /// Records between what is folded and where the logs ended at assignment.
     pub fn lag(&self) -> i64 {
-        Source::ALL
+        EventTopic::ALL
             .iter()
-            .map(|&s| {
-                let target = self.targets[s as usize].load(Ordering::Acquire);
-                (target - self.shard.position(s)).max(0)
+            .map(|&topic| {
+                let target = self.targets[topic as usize].load(Ordering::Acquire);
+                (target - self.shard.position(topic)).max(0)
             })
             .sum()
     }
 
-    /// Whether every source is assigned and folded to where its log ended at assignment.
+    /// Whether every topic is assigned and folded to where its log ended at assignment.
     pub fn is_restored(&self) -> bool {
         let assigned = self.targets.iter().all(|t| t.load(Ordering::Acquire) >= 0);
         assigned && self.lag() == 0

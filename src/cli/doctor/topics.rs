@@ -3,6 +3,7 @@
 use super::Report;
 use crate::cli::Failure;
 use crate::config::Config;
+use crate::event::EventTopic;
 use crate::kafka::{Admin, Change, TopicFile, TopicMetadata, plan};
 
 const CHECK: &str = "topics";
@@ -52,7 +53,8 @@ pub fn check(
 /// A user's events and requests must meet in one shard.
 fn partitions_agree(report: &mut Report, config: &Config, there: &[TopicMetadata]) {
     let topics = &config.topics;
-    let mut keyed = vec![topics.watch_events(), topics.click_events(), topics.requests()];
+    let mut keyed = EventTopic::ALL.map(|topic| topics.events(topic)).to_vec();
+    keyed.push(topics.requests());
     if config.serving.impressions {
         keyed.push(topics.impressions());
     }
@@ -98,11 +100,11 @@ fn reply_topics(report: &mut Report, config: &Config) {
 mod tests {
     use super::*;
 
-    fn partitions(counts: [i32; 4]) -> Report {
+    fn partitions(counts: [i32; 5]) -> Report {
         let config = Config::default();
         let topics = &config.topics;
-        let keyed = [topics.watch_events(), topics.click_events(), topics.requests()];
-        let names = keyed.into_iter().chain([topics.impressions()]);
+        let events = EventTopic::ALL.map(|topic| topics.events(topic));
+        let names = events.into_iter().chain([topics.requests(), topics.impressions()]);
         let there: Vec<TopicMetadata> = names
             .zip(counts)
             .map(|(name, partitions)| TopicMetadata { name, partitions, ..Default::default() })
@@ -114,9 +116,10 @@ mod tests {
 
     #[test]
     fn user_keyed_topics_must_have_the_same_number_of_partitions() {
-        assert!(partitions([4, 4, 4, 4]).is_ok());
-        assert!(!partitions([4, 8, 4, 4]).is_ok());
-        assert!(!partitions([4, 4, 4, 8]).is_ok());
+        assert!(partitions([4, 4, 4, 4, 4]).is_ok());
+        assert!(!partitions([4, 8, 4, 4, 4]).is_ok());
+        assert!(!partitions([4, 4, 8, 4, 4]).is_ok());
+        assert!(!partitions([4, 4, 4, 4, 8]).is_ok());
     }
 
     #[test]

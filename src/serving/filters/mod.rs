@@ -10,6 +10,7 @@ mod creators;
 mod excluded;
 mod language;
 mod listed;
+mod refused;
 mod seen;
 
 pub use age::Age;
@@ -19,4 +20,5 @@ pub use creators::Creators;
 pub use excluded::Excluded;
 pub use language::Language;
 pub use listed::Listed;
+pub use refused::Refused;
 pub use seen::Seen;

@@ -98,8 +98,10 @@ proptest! {
         request in wishes(),
         records in records(),
         required in any::<bool>(),
+        refusals in refusals(),
     ) {
-        let (global, operand) = (tables(&others), operand(&events));
+        let global = tables(&others);
+        let operand = [operand(&events), refusing(&refusals)].concat();
         let mut user = UserState::default();
         user.fold(&operand, &RULES).unwrap();
         let mut catalog = Catalog::new(required);
@@ -114,12 +116,28 @@ proptest! {
         }
         let world = World { user: &user, global: &global, catalog: &catalog, items: &ItemTables::new(TablesConfig::default()), blends: &Blends::default(), shown: &Shown::default() };
         let outcome = untrained(CERTAIN).run(Query::new(&request, world));
-        let may = |item: &str| may_be_served(last.get(item), &request, required);
+        let is_refused = |item: &str| refusals.iter().any(|(kind, id)| match (kind, last.get(item)) {
+            (SubjectKind::Item, _) => id == item,
+            (SubjectKind::Creator, Some(Some(listed))) => listed.creator == *id,
+            (SubjectKind::Category, Some(Some(listed))) => listed.categories.contains(id),
+            _ => false,
+        });
+        let may = |item: &str| {
+            may_be_served(last.get(item), &request, required) && !is_refused(item)
+        };
         for item in &outcome.items {
             prop_assert!(may(&item.item), "{}: {:?}", item.item, last.get(&item.item));
+            for cause in item.reasons.iter().filter_map(|reason| reason.item.as_deref()) {
+                let watching = request.context_item.as_ref().is_some_and(|now| now.as_str() == cause);
+                prop_assert!(watching || !is_refused(cause), "{cause} is refused");
+            }
         }
-        // And nothing else is missing: the catalog keeps out no more than it must.
-        let expected = scores(&events, &request, &global);
+        // And nothing else is missing: the catalog keeps out no more than it must. What was
+        // refused leads to nothing.
+        let past = events.iter().filter(|own| !is_refused(&name(own.item))).cloned();
+        let mut expected = scores(&past.collect::<Vec<_>>(), &request, &global);
+        let (seen, continued) = (seen(&events), unfinished(&events));
+        expected.retain(|item, _| request.include_seen || !seen.contains(item) || continued.contains(item));
         let expected = expected.keys().filter(|item| may(item)).count().min(request.count);
         prop_assert_eq!(outcome.items.len(), expected);
     }

@@ -1,20 +1,21 @@
 //! What is stored for one user: where it comes from, how far it is folded, the state's bytes.
 
+use crate::event::EventTopic;
 use crate::feature::{FoldRules, STATE_VERSION};
 use crate::ids::stable_hash;
 
 /// Version of the layout below. Values of another version are overwritten, and not read.
-const FORMAT: u8 = 1;
-/// Format (1), checksum (8), identity (8), next offsets of watch and click events (8 each),
-/// shard (4); big-endian. `put.lua` reads the same.
-const HEADER: usize = 37;
+const FORMAT: u8 = 2;
+/// Format (1), checksum (8), identity (8), next offsets of watch, click and feedback
+/// events (8 each), shard (4); big-endian. `put.lua` reads the same.
+const HEADER: usize = 45;
 
 /// Bytes in Redis that are no value of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a value of the hot tier: {0}")]
 pub struct HotDamage(&'static str);
 
-/// How far a state is folded: the next offsets of both event topics. States of one identity are
+/// How far a state is folded: the next offsets of the event topics. States of one identity are
 /// comparable by it alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Version {
@@ -22,12 +23,29 @@ pub struct Version {
     pub watch: i64,
     /// Every click event below this offset is in the state.
     pub click: i64,
+    /// Every feedback event below this offset is in the state.
+    pub feedback: i64,
 }
 
 impl Version {
     /// Whether every event of `other` is in this one too.
     pub fn covers(self, other: Self) -> bool {
-        self.watch >= other.watch && self.click >= other.click
+        EventTopic::ALL.iter().all(|&topic| self.of(topic) >= other.of(topic))
+    }
+
+    /// Of one topic.
+    pub fn of(self, topic: EventTopic) -> i64 {
+        match topic {
+            EventTopic::Watch => self.watch,
+            EventTopic::Click => self.click,
+            EventTopic::Feedback => self.feedback,
+        }
+    }
+
+    /// How far a topic is folded, for each.
+    pub fn new(next_offset: impl Fn(EventTopic) -> i64) -> Self {
+        let [watch, click, feedback] = EventTopic::ALL.map(next_offset);
+        Self { watch, click, feedback }
     }
 }
 
@@ -65,8 +83,8 @@ impl<'a> HotValue<'a> {
         out.push(FORMAT);
         out.extend_from_slice(&[0; 8]);
         out.extend_from_slice(&self.identity.0.to_be_bytes());
-        out.extend_from_slice(&self.version.watch.to_be_bytes());
-        out.extend_from_slice(&self.version.click.to_be_bytes());
+        let offsets = EventTopic::ALL.map(|topic| self.version.of(topic).to_be_bytes());
+        out.extend_from_slice(offsets.as_flattened());
         out.extend_from_slice(&self.shard.to_be_bytes());
         out.extend_from_slice(self.state);
         let checksum = stable_hash(&out[9..]).to_be_bytes();
@@ -95,8 +113,8 @@ impl<'a> HotValue<'a> {
         let offset = |n| i64::try_from(word(n)).map_err(|_| HotDamage("an offset is negative"));
         Ok(Self {
             identity: HotIdentity(word(1)),
-            version: Version { watch: offset(2)?, click: offset(3)? },
-            shard: i32::from_be_bytes([rest[32], rest[33], rest[34], rest[35]]),
+            version: Version { watch: offset(2)?, click: offset(3)?, feedback: offset(4)? },
+            shard: i32::from_be_bytes([rest[40], rest[41], rest[42], rest[43]]),
             state,
         })
     }
@@ -115,10 +133,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_value_reads_back(
-            watch in 0..i64::MAX, click in 0..i64::MAX, shard in any::<i32>(),
+            offsets in any::<[u32; 3]>(), shard in any::<i32>(),
             state in prop::collection::vec(any::<u8>(), 0..100),
         ) {
-            let version = Version { watch, click };
+            let version = Version::new(|topic| i64::from(offsets[topic as usize]) << 31);
             let value = HotValue { identity: identity(), version, shard, state: &state };
             let bytes = value.encode();
             prop_assert_eq!(HotValue::decode(&bytes), Ok(value));
@@ -126,9 +144,9 @@ mod tests {
 
         #[test]
         fn a_value_that_is_changed_or_cut_anywhere_is_an_error(
-            at in 0..57_usize, by in 1..=255_u8, cut in 0..57_usize,
+            at in 0..65_usize, by in 1..=255_u8, cut in 0..65_usize,
         ) {
-            let version = Version { watch: 5, click: 7 };
+            let version = Version { watch: 5, click: 7, feedback: 9 };
             let value = HotValue { identity: identity(), version, shard: 3, state: &[9; 20] };
             let mut bytes = value.encode();
             prop_assert!(HotValue::decode(&bytes[..cut]).is_err());
@@ -153,8 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn a_version_covers_another_only_in_both_topics() {
-        let at = |watch, click| Version { watch, click };
+    fn a_version_covers_another_only_in_all_topics() {
+        let at = |watch, click| Version { watch, click, feedback: 5 };
+        assert!(!at(6, 6).covers(Version { feedback: 6, ..at(5, 5) }));
         assert!(at(5, 5).covers(at(5, 5)));
         assert!(at(6, 5).covers(at(5, 5)));
         assert!(!at(6, 4).covers(at(5, 5)));

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use metrics::{Histogram, counter};
 
 use super::{Job, reply_now};
-use crate::event::{After, ErrorKind, Reply, Source};
+use crate::event::{After, ErrorKind, Reply};
 use crate::feature::UserState;
 use crate::kafka::Producer;
 use crate::serving::{self, Pipeline, Query, World};
@@ -149,13 +149,10 @@ impl Answerer {
         let why = if is_owned { "is being restored" } else { "has moved to another worker" };
         let reason = format!(
             "the user's shard {why}: answered from the hot tier, which knows the events below \
-             watch@{} and click@{}",
-            version.watch, version.click
+             watch@{}, click@{} and feedback@{}",
+            version.watch, version.click, version.feedback
         );
-        let after = job.after.outcome_at(|source| match source {
-            Source::Watch => version.watch,
-            Source::Click => version.click,
-        });
+        let after = job.after.outcome_at(|topic| version.of(topic));
         Some(self.list(job, &user, vec![reason], after))
     }
 
