@@ -61,7 +61,7 @@ pub fn kuairand(folder: &Path) -> Log {
         RowKind::Watch { watched_ms, duration_ms } => {
             watched_ms >= duration_ms.unwrap_or(u64::MAX).min(18_000)
         }
-        RowKind::Impression | RowKind::Click => false,
+        RowKind::Impression | RowKind::Click | RowKind::NotInterested => false,
     });
     let mut before = histories(folder);
     before.sort_by_key(|(.., at)| *at);

@@ -17,6 +17,7 @@ use super::{Failure, cluster, interrupt};
 use crate::client::EventSender;
 use crate::config::Config;
 use crate::dataset::{Dataset, DatasetError, Format, Row, Sessions};
+use crate::event::EventTopic;
 use crate::kafka::{Delivery, ProducerKind};
 use crate::runtime::Stop;
 use crate::time::{DAY_MS, wall_now};
@@ -39,7 +40,7 @@ const DISORDER_MS: i64 = DAY_MS;
       --time-unit s --watched-column played_ms --skip-bad-rows
   driftline replay movielens ml-32m --resume ml.progress     goes on there after a kill
 
-Formats: kuairand (exposures with clicks and play times), movielens (u.data, ratings.dat,
+Formats: kuairand (exposures with clicks, play times and dislikes), movielens (u.data, ratings.dat,
 ratings.csv: a rating becomes a watch), sessions (lines of `session item`), columns (any CSV or
 Parquet). An event sent twice is folded once: the same file gives the same event ids.")]
 pub struct Args {
@@ -78,8 +79,8 @@ pub struct Args {
 
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     let (_, topics) = cluster::connect(config)?;
-    let names = [config.topics.watch_events(), config.topics.click_events()];
-    cluster::require(&topics, &[&names[0], &names[1]])?;
+    let names = EventTopic::ALL.map(|topic| config.topics.events(topic));
+    cluster::require(&topics, &names.each_ref().map(String::as_str))?;
     let stop = interrupt::stop_on_signal()?;
     let mut noted = Noted {
         format: args.format.to_string(),
@@ -228,12 +229,14 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         let session = row.session.as_deref().or(derived.as_deref()).unwrap_or_default();
-        let Some(event) = row.event(session, self.noted.shift_ms) else {
+        let shift_ms = self.noted.shift_ms;
+        let (event, feedback) = (row.event(session, shift_ms), row.feedback(session, shift_ms));
+        if event.is_none() && feedback.is_none() {
             self.lock().begin(false);
             return Ok(());
-        };
+        }
         loop {
-            let wait = self.pacer.until(event.at);
+            let wait = self.pacer.until(row.at.plus_millis(shift_ms));
             // In steps, so that the resume file is written also in a quiet night.
             if wait.is_zero() || self.stop.sleep(wait.min(NOTE_EVERY)) {
                 break;
@@ -245,7 +248,11 @@ impl<'a> Replay<'a> {
         let delivery = Delivery::Call(Box::new(move |result| {
             lock(&deliveries).end(number, result.map(drop));
         }));
-        self.sender.send(&event, delivery)?;
+        match (event, feedback) {
+            (Some(event), _) => self.sender.send(&event, delivery)?,
+            (None, Some(feedback)) => self.sender.send_feedback(&feedback, delivery)?,
+            (None, None) => unreachable!("it was looked at above"),
+        }
         self.sent += 1;
         Ok(())
     }

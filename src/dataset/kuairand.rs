@@ -2,10 +2,10 @@
 //! Randomly Exposed Videos", CIKM 2022).
 //!
 //! Enters: a table with `time_ms`, `user_id`, `video_id`, `tab`, `is_click`, `play_time_ms` and
-//! `duration_ms`; other columns are not read. A directory is read as `impressions.parquet` or
+//! `duration_ms`, and where it is there `is_hate`; other columns are not read. A directory is read as `impressions.parquet` or
 //! `impressions.csv` where it has one, else as all its `log_*.csv`, in the order of their names.
 //! Leaves: for each exposure an impression, then a click where `is_click` is 1, then a watch
-//! where `play_time_ms` is above 0, all at the time of the exposure, because a watch put at its
+//! where `play_time_ms` is above 0, then that the user does not want the item where `is_hate` is 1, all at the time of the exposure, because a watch put at its
 //! end would come out of order. A `duration_ms` of 0 means that the length is not known. The
 //! surface is `tab-<tab>`: the publishers give no names.
 //! Never reorders: the published logs are ordered by user, for which there is
@@ -20,7 +20,7 @@ use crate::ids::{ItemId, Surface, UserId};
 use super::columns::TimeUnit;
 use super::error::DatasetError;
 use super::lines::files_of;
-use super::table::Tables;
+use super::table::{Tables, columns_of};
 use super::{Row, RowKind, Source};
 
 const COLUMNS: [&str; 7] =
@@ -33,19 +33,31 @@ const TAB: usize = 3;
 const CLICK: usize = 4;
 const PLAYED: usize = 5;
 const LENGTH: usize = 6;
+const HATE: usize = 7;
+/// "Dislikes", as the app offers it. Cut-down copies of the data set lack it.
+const HATE_COLUMN: &str = "is_hate";
 const EXPECTED: &str = "impressions.parquet, impressions.csv or log_*.csv";
 
 /// Reads exposures.
 pub(super) struct Reader {
     tables: Tables,
+    tells_hate: bool,
     source: Arc<str>,
 }
 
 impl Reader {
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
-        let columns = COLUMNS.map(str::to_owned).to_vec();
-        let tables = Tables::open(locate(path)?, columns, None)?;
-        Ok(Self { tables, source: Arc::from("kuairand") })
+        let files = locate(path)?;
+        let mut columns = COLUMNS.map(str::to_owned).to_vec();
+        let mut tells_hate = true;
+        for file in &files {
+            tells_hate &= columns_of(file, None)?.iter().any(|name| name == HATE_COLUMN);
+        }
+        if tells_hate {
+            columns.push(HATE_COLUMN.to_owned());
+        }
+        let tables = Tables::open(files, columns, None)?;
+        Ok(Self { tables, tells_hate, source: Arc::from("kuairand") })
     }
 }
 
@@ -58,6 +70,7 @@ impl Source for Reader {
         let clicked = tables.take(CLICK, |cell| cell.flag())?;
         let watched_ms = tables.take(PLAYED, |cell| cell.length())?;
         let length = tables.take(LENGTH, |cell| cell.length())?;
+        let hated = self.tells_hate && tables.take(HATE, |cell| cell.flag())?;
         let tab = tables.take(TAB, |cell| cell.id())?;
         let shown = Row {
             user: UserId::new(tables.take(USER, |cell| cell.id())?),
@@ -76,6 +89,9 @@ impl Source for Reader {
             let duration_ms = Some(length).filter(|&length| length > 0);
             let kind = RowKind::Watch { watched_ms, duration_ms };
             out.push_back(Row { kind, ..shown.clone() });
+        }
+        if hated {
+            out.push_back(Row { kind: RowKind::NotInterested, ..shown.clone() });
         }
         out.push_front(shown);
         Ok(true)

@@ -7,7 +7,7 @@
 //!
 //! | format | reads | rows |
 //! |---|---|---|
-//! | `kuairand` | Parquet or CSV exposures | impression, click, watch |
+//! | `kuairand` | Parquet or CSV exposures | impression, click, watch, not interested |
 //! | `movielens` | `u.data`, `ratings.dat`, `ratings.csv` | watch |
 //! | `sessions` | lines of `session item` | click |
 //! | `columns` | any CSV or Parquet, columns named by the caller | click or watch |
@@ -43,7 +43,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::event::{self, UserEvent};
+use crate::event::{self, Feedback, FeedbackKind, SubjectKind, UserEvent};
 use crate::ids::{ItemId, Surface, UserId};
 use crate::time::EventTime;
 
@@ -126,6 +126,8 @@ pub enum RowKind {
     Impression,
     /// The item was opened.
     Click,
+    /// The user did not want the item.
+    NotInterested,
     /// The item was watched.
     Watch {
         /// For how long, in milliseconds.
@@ -142,16 +144,17 @@ impl Row {
         let kind = match self.kind {
             RowKind::Impression => 'i',
             RowKind::Click => 'c',
+            RowKind::NotInterested => 'n',
             RowKind::Watch { .. } => 'w',
         };
         format!("{}-{}-{kind}", self.source, self.number)
     }
 
-    /// The event it becomes, in `session` (empty for none), later by `shift_ms`; none for an
-    /// impression, which is not the user's doing.
+    /// The watch or click it becomes, in `session` (empty for none), later by `shift_ms`; none for
+    /// an impression, which is not the user's doing, and for feedback.
     pub fn event<'a>(&'a self, session: &'a str, shift_ms: i64) -> Option<UserEvent<'a>> {
         let kind = match self.kind {
-            RowKind::Impression => return None,
+            RowKind::Impression | RowKind::NotInterested => return None,
             RowKind::Click => event::EventKind::Click { position: None },
             RowKind::Watch { watched_ms, duration_ms } => {
                 event::EventKind::Watch { watched_ms, duration_ms: duration_ms.unwrap_or(0) }
@@ -168,6 +171,23 @@ impl Row {
             request: None,
             value: 0.0,
             device: None,
+        })
+    }
+}
+
+impl Row {
+    /// The feedback it becomes, as [`Row::event`] has it; none where it is none.
+    pub fn feedback<'a>(&'a self, session: &'a str, shift_ms: i64) -> Option<Feedback<'a>> {
+        (self.kind == RowKind::NotInterested).then(|| Feedback {
+            id: Cow::Owned(self.event_id()),
+            user: Cow::Borrowed(self.user.as_str()),
+            at: self.at.plus_millis(shift_ms),
+            kind: FeedbackKind::NotInterested,
+            subject_kind: SubjectKind::Item,
+            subject: Cow::Borrowed(self.item.as_str()),
+            request: None,
+            surface: Cow::Borrowed(self.surface.as_ref().map_or("", |surface| surface.as_str())),
+            session: Cow::Borrowed(session),
         })
     }
 }

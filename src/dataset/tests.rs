@@ -70,6 +70,23 @@ fn an_exposure_is_an_impression_then_a_click_then_a_watch() {
 }
 
 #[test]
+fn what_a_user_disliked_is_feedback_about_the_item() {
+    let text = "user_id,video_id,time_ms,is_click,play_time_ms,duration_ms,tab,is_hate
+7,100,1650812741436,0,900,60000,1,1
+7,101,1650812741440,0,0,30000,1,0
+";
+    let (_folder, path) = file("log_standard.csv", text);
+    let rows = rows(Format::KuaiRand, &path);
+    let ids: Vec<String> = rows.iter().map(Row::event_id).collect();
+    assert_eq!(ids, ["kuairand-1-i", "kuairand-1-w", "kuairand-1-n", "kuairand-2-i"]);
+    let feedback = rows[2].feedback("s", 4).unwrap();
+    assert_eq!((&*feedback.user, &*feedback.subject, &*feedback.session), ("7", "100", "s"));
+    assert_eq!((feedback.at.millis(), &*feedback.surface), (1_650_812_741_440, "tab-1"));
+    assert_eq!(rows[2].event("s", 4), None);
+    assert!(rows[1].feedback("s", 4).is_none());
+}
+
+#[test]
 fn rows_are_put_in_time_order_on_request_and_keep_their_ids() {
     let (_folder, path) = file("log_standard.csv", EXPOSURES);
     let sorted = open(Format::KuaiRand, &path).unwrap().by_time().unwrap();

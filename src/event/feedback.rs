@@ -102,7 +102,7 @@ enum SubjectWire {
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct FeedbackWire<'a> {
+pub(super) struct FeedbackWire<'a> {
     #[serde(borrow)]
     event_id: Cow<'a, str>,
     #[serde(borrow)]

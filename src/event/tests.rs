@@ -1,5 +1,6 @@
 mod catalog_item;
 mod evolution;
+mod feedback;
 mod items;
 mod positional;
 mod requests;

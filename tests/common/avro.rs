@@ -24,6 +24,7 @@ macro_rules! codecs {
 codecs! {
     WATCH = "watch-event.v1.avsc";
     CLICK = "click-event.v1.avsc";
+    FEEDBACK = "feedback-event.v1.avsc";
     REQUEST = "recommendation-request.v1.avsc";
     REPLY = "recommendation-reply.v1.avsc";
     ITEM = "catalog-item.v1.avsc";

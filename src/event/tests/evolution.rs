@@ -54,6 +54,7 @@ fn serde_default(record: &str) -> Value {
     match record {
         "WatchEvent" => of::<user_event::WatchWire<'static>>(),
         "ClickEvent" => of::<user_event::ClickWire<'static>>(),
+        "FeedbackEvent" => of::<feedback::FeedbackWire<'static>>(),
         "Device" => of::<Device<'static>>(),
         "RecommendationRequest" => of::<request::RequestWire>(),
         "RecommendationReply" => of::<Reply>(),
@@ -209,6 +210,7 @@ fn read_by_us(subject: &Subject, bytes: &[u8]) -> Value {
     match subject.name {
         "watch-event" => of::<user_event::WatchWire<'_>>(subject, bytes),
         "click-event" => of::<user_event::ClickWire<'_>>(subject, bytes),
+        "feedback-event" => of::<feedback::FeedbackWire<'_>>(subject, bytes),
         "recommendation-request" => of::<request::RequestWire>(subject, bytes),
         "recommendation-reply" => of::<Reply>(subject, bytes),
         "interactions" => of::<Interactions<'_>>(subject, bytes),

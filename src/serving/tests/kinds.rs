@@ -1,7 +1,8 @@
 //! Requests about an item, and those of sessions without a user.
 
 use super::*;
-use crate::event::{CatalogItem, RequestKind};
+use crate::event::{CatalogItem, FeedbackKind, RequestKind, Subject, SubjectKind};
+use crate::feature::{FoldRecord, Verdict};
 
 fn ids(numbers: &[u8]) -> Vec<ItemId> {
     numbers.iter().map(|n| ItemId::new(name(*n))).collect()
@@ -85,6 +86,29 @@ fn what_an_anonymous_session_watched_leads_to_what_goes_with_it() {
     let outcome = of_user(&request, &clicks(&[2]), &tables(&others));
     assert_eq!(list(&outcome.items), ["v2"], "what the user clicked is not read");
     assert_eq!(outcome.items[0].reasons[0].text, "Because you watched v1");
+}
+
+#[test]
+fn what_a_user_refused_is_left_out_of_an_anonymous_session_and_of_what_is_related_too() {
+    let others: Others = (0..5).flat_map(|s| [1, 2, 3].map(|n| (s, n, "home"))).collect();
+    let global = tables(&others);
+    let subject = Subject { kind: SubjectKind::Item, id: "v2" };
+    let (at, kind) = (EventTime::from_millis(BASE), FeedbackKind::NotInterested);
+    let mut operand = Vec::new();
+    FoldRecord::Verdict(Verdict { at, kind, subject }).encode(&mut operand);
+    let mut user = UserState::default();
+    user.fold(&operand, &RULES).unwrap();
+    let personal = Request::new("r", UserId::from("user"), 5);
+    let session = Request { recent_items: Some(ids(&[1])), ..personal.clone() };
+    let about = Some(ItemId::from("v1"));
+    let related = Request { kind: RequestKind::Related, context_item: about, ..personal.clone() };
+    for (request, expected) in [(personal, 2), (session, 1), (related, 1)] {
+        let items = answer(&request, &user, &global).items;
+        assert_eq!(items.len(), expected, "{items:?}");
+        assert!(items.iter().all(|item| item.item != "v2"), "{items:?}");
+        let before = answer(&request, &UserState::default(), &global).items;
+        assert!(before.iter().any(|item| item.item == "v2"), "{before:?}");
+    }
 }
 
 #[test]
