@@ -444,7 +444,7 @@ fn the_public_kuairand_log_is_read_whole() {
     let Some(path) = shared("kuairand") else { return };
     let mut dataset = open(Format::KuaiRand, &path).unwrap();
     assert_eq!(dataset.total_rows(), Some(171_671));
-    let mut counts = [0; 3];
+    let mut counts = [0; 4];
     let mut last = EventTime::default();
     for row in dataset.by_ref() {
         let row = row.unwrap();
@@ -454,9 +454,10 @@ fn the_public_kuairand_log_is_read_whole() {
             RowKind::Impression => 0,
             RowKind::Click => 1,
             RowKind::Watch { .. } => 2,
+            RowKind::NotInterested => 3,
         }] += 1;
     }
-    assert_eq!(counts, [171_671, 76_099, 154_779]);
+    assert_eq!(counts, [171_671, 76_099, 154_779, 0]);
     assert_eq!(dataset.rows_read(), 171_671);
 }
 
