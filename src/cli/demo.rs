@@ -316,8 +316,15 @@ impl Story {
         println!(
             "\nTry it yourself while this runs:\n  echo '{{\"event_id\":\"1\",\"user\":\"me\",\"item\":\"{}\",\
              \"event_time\":'$(date +%s000)'}}' | kcat -b {} -P -t {prefix}click-events\n  \
+             echo '{{\"event_id\":\"2\",\"user\":\"me\",\"kind\":\"NOT_INTERESTED\",\
+             \"subject_kind\":\"ITEM\",\"subject\":\"{}\",\"event_time\":'$(date +%s000)'}}' \
+             | kcat -b {} -P -t {prefix}feedback-events\n  \
              {driftline} --bootstrap {} --set topics.prefix={prefix} recommend --user me\n",
-            item.id, config.kafka.bootstrap, config.kafka.bootstrap
+            item.id,
+            config.kafka.bootstrap,
+            item.id,
+            config.kafka.bootstrap,
+            config.kafka.bootstrap
         );
     }
 }

@@ -2,11 +2,12 @@
 //! Randomly Exposed Videos", CIKM 2022).
 //!
 //! Enters: a table with `time_ms`, `user_id`, `video_id`, `tab`, `is_click`, `play_time_ms` and
-//! `duration_ms`, and where it is there `is_hate`; other columns are not read. A directory is read as `impressions.parquet` or
-//! `impressions.csv` where it has one, else as all its `log_*.csv`, in the order of their names.
+//! `duration_ms`, and where it is there `is_hate`; other columns are not read. A directory is read as
+//! `impressions.parquet` or `impressions.csv` where it has one, else as all its `log_*.csv`, in the
+//! order of their names.
 //! Leaves: for each exposure an impression, then a click where `is_click` is 1, then a watch
-//! where `play_time_ms` is above 0, then that the user does not want the item where `is_hate` is 1, all at the time of the exposure, because a watch put at its
-//! end would come out of order. A `duration_ms` of 0 means that the length is not known. The
+//! where `play_time_ms` is above 0, then that the user does not want the item where `is_hate` is 1;
+//! all at the time of the exposure, because a watch put at its end would come out of order. A `duration_ms` of 0 means that the length is not known. The
 //! surface is `tab-<tab>`: the publishers give no names.
 //! Never reorders: the published logs are ordered by user, for which there is
 //! [`Dataset::by_time`](super::Dataset::by_time).

@@ -96,6 +96,7 @@ impl Histories {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::stable_hash;
 
     fn minute(n: u64) -> EventTime {
         EventTime::from_millis(n as i64 * 60_000)
@@ -121,6 +122,26 @@ mod tests {
         let next = histories.like(1, 40, minute(101), never).unwrap().unwrap();
         assert_eq!(next.iter().collect::<Vec<_>>(), [30, 20, 10]);
         assert_eq!(history(&mut histories, 2, 30, 100, &[]), [0; 0]);
+    }
+
+    #[test]
+    fn what_a_user_does_not_want_is_neither_liked_nor_remembered_until_it_is_taken_back() {
+        use crate::event::{FeedbackKind, Subject, SubjectKind};
+        let mut histories = Histories::new(1 << 20);
+        histories.begin_commit();
+        let unwanted = stable_hash(b"v1");
+        let say = |histories: &mut Histories, kind, at| {
+            let subject = Subject { kind: SubjectKind::Item, id: "v1" };
+            histories.judge(1, &Verdict { at: minute(at), kind, subject });
+        };
+        // Said before the user is read.
+        say(&mut histories, FeedbackKind::NotInterested, 50);
+        assert_eq!(history(&mut histories, 1, 30, 100, &[10, unwanted]), [10]);
+        let never = || unreachable!("it is held");
+        assert_eq!(histories.like(1, unwanted, minute(101), never).unwrap(), None);
+        say(&mut histories, FeedbackKind::Undo, 60);
+        say(&mut histories, FeedbackKind::NotInterested, 55);
+        assert_eq!(history(&mut histories, 1, 40, 102, &[]), [unwanted, 30, 10]);
     }
 
     #[test]
