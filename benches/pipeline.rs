@@ -132,7 +132,12 @@ impl Site {
             let (user, event) = event(&mut dice, i, total, items, self.users);
             let hash = stable_hash(event.user.as_bytes());
             let folded = FoldEvent::from_event(&event, hash);
-            self.shard.fold(&event.user, hash, &folded, Anchor { offset: i as i64, hash: 0 });
+            self.shard.fold(
+                &event.user,
+                hash,
+                &folded.into(),
+                Anchor { offset: i as i64, hash: 0 },
+            );
             if i % 200_000 == 199_999 || i + 1 == total {
                 let frozen = self.shard.freeze().expect("events");
                 self.shard.commit(&frozen).expect("committed");

@@ -198,6 +198,7 @@ fn a_worker_says_what_is_wrong_with_the_topics_and_does_not_start() {
     refused_worker(&site, &[&click, "does not exist", "driftline topics apply"]);
     site.kafka.create_topic(&click, 3);
     site.kafka.create_topic(&site.topic("recommendation-requests"), 4);
+    site.kafka.create_topic(&site.topic("feedback-events"), 4);
     site.kafka.create_topic(&site.topic("impressions"), 4);
     site.kafka.create_topic(&site.topic("interactions"), 2);
     site.kafka.create_topic(&site.topic("dead-letters"), 1);
