@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`vector`] | inner products and sums in fixed lanes |
 //! | [`ials`] | trains user and item vectors |
+//! | [`ridge`] | solves the normal equations of ridge regressions |
 //! | [`Basis`] | the frozen outcome of a training run, with its byte format |
 //! | [`FoldIn`] | history → user vector |
 //! | [`decayed`], [`HistoryWeights`] | forgetting |
@@ -20,6 +21,7 @@ mod fold_in;
 pub mod ials;
 mod parallel;
 mod principal;
+pub mod ridge;
 pub mod vector;
 
 pub use basis::{Basis, BasisVersion, Hyperparameters, Position, Trained, Training};
