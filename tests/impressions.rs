@@ -60,7 +60,7 @@ fn a_list_is_told_as_it_was_answered() {
         ("event_time", Value::from(mine.at + 1)),
         ("context_item", Value::Null),
         ("blend", "unseen".into()),
-        ("feature_schema", "mixture.v1".into()),
+        ("feature_schema", "mixture.v2".into()),
         ("model_version", answer.body["model_version"].clone()),
         ("arm", answer.body["arm"].clone()),
     ] {
@@ -81,16 +81,16 @@ fn a_list_is_told_as_it_was_answered() {
         }
         assert_eq!(shown["sources"][0]["source"], served["source"]);
         let features = shown["features"].as_array().expect("features");
-        assert_eq!(features.len(), 12);
+        assert_eq!(features.len(), 13);
         // Nothing was shown before: what the sources add is the score.
-        let shares: f64 = features[..8].iter().filter_map(Value::as_f64).sum();
+        let shares: f64 = features[..9].iter().filter_map(Value::as_f64).sum();
         let score = served["score"].as_f64().expect("a score");
         assert!((shares - score).abs() <= 1e-5 * score, "{shares} instead of {score}");
-        assert_eq!(features[8], 1.0, "events of the history");
-        assert_eq!(features[11], 0.0, "times shown");
+        assert_eq!(features[9], 1.0, "events of the history");
+        assert_eq!(features[12], 0.0, "times shown");
     }
     let weights = told["weights"].as_array().expect("weights");
-    assert_eq!(weights.len(), 8);
+    assert_eq!(weights.len(), 9);
 
     // An error is no list.
     let bad = client.ask(&Ask::of("me").with("request_id", "bad").with("count", 0));

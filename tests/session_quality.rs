@@ -45,7 +45,7 @@ fn diginetica_per_event_reaches_the_published_best_and_more() {
     let run = Run { log: &log, plan: &plan, given: &[], arms, top: LIST, lists, repeats: true };
     let found = run.evaluate(
         FoldRules::default(),
-        GlobalConfig::default().tables(),
+        &GlobalConfig::default(),
         Catalog::default(),
         &ItemsConfig::default(),
         |_| true,

@@ -182,16 +182,11 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         lists: ListRules { exploration: args.exploration, ..config.serving.list_rules() },
         repeats: selection.repeats,
     };
-    let found = run.evaluate(
-        config.state.rules(),
-        config.global.tables(),
-        catalog,
-        &config.items,
-        |done| {
+    let found =
+        run.evaluate(config.state.rules(), &config.global, catalog, &config.items, |done| {
             bar.set_position(done as u64);
             !stop.is_requested()
-        },
-    )?;
+        })?;
     bar.finish_and_clear();
     let Some(found) = found else { return stopped() };
     let head = args.head(&log, &protocol, &selection, planned.left_out);

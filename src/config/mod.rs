@@ -23,7 +23,9 @@ pub use load::{ConfigError, Sources, load};
 
 use crate::event::EventTopic;
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
-use crate::global::{GlobalTables, HalfLives, NeighboursConfig};
+use crate::global::{
+    GlobalTables, HalfLives, NeighboursConfig, TransitionLearner, TransitionsConfig,
+};
 use crate::kafka::{ClientSettings, GroupProtocol};
 use crate::serving::ListRules;
 use crate::telemetry::LogFormat;
@@ -333,6 +335,10 @@ impl ServingConfig {
 pub struct GlobalConfig {
     /// Sessions held for session neighbours.
     pub sessions: usize,
+    /// Most frequent items between which transitions are learned; 0 for none.
+    pub transition_items: usize,
+    /// Newest positive interactions that they are learned from.
+    pub transition_rows: usize,
     /// Records of `interactions` read back at start, per partition.
     pub warm_records: i64,
     /// Hours in which trending counts halve.
@@ -345,6 +351,8 @@ impl Default for GlobalConfig {
     fn default() -> Self {
         Self {
             sessions: 300_000,
+            transition_items: 3_000,
+            transition_rows: 1_000_000,
             warm_records: 20_000,
             trending_half_life_hours: 24.0,
             trending_half_life_hours_by_surface: BTreeMap::new(),
@@ -359,6 +367,13 @@ impl GlobalConfig {
         let half_lives = HalfLives { default_hours: self.trending_half_life_hours, by_surface };
         let neighbours = NeighboursConfig { max_sessions: self.sessions, ..Default::default() };
         GlobalTables::new(neighbours, half_lives)
+    }
+
+    /// What learns transitions; none where they are not wanted.
+    pub fn transitions(&self) -> Option<TransitionLearner> {
+        let (items, rows) = (self.transition_items, self.transition_rows);
+        let config = TransitionsConfig { items, rows, ..TransitionsConfig::default() };
+        (items > 0).then(|| TransitionLearner::new(config))
     }
 }
 
@@ -432,6 +447,9 @@ impl Config {
                 return Err(ConfigError::Invalid(format!("{key} is {value}; 0 to 1 are allowed")));
             }
         }
+        // 10,000 take 1.6 GB and minutes.
+        in_range("global.transition_items", self.global.transition_items, 0, 10_000)?;
+        in_range("global.transition_rows", self.global.transition_rows, 1_000, 100_000_000)?;
         in_range("global.warm_records", self.global.warm_records, 0, i64::MAX)?;
         let by_surface = self.global.trending_half_life_hours_by_surface.values();
         for &hours in by_surface.chain([&self.global.trending_half_life_hours]) {

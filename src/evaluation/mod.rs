@@ -27,10 +27,9 @@ pub use replayer::{ReplayError, Replayer};
 
 use self::metrics::{Metric, Placed};
 use crate::catalog::Catalog;
-use crate::config::ItemsConfig;
+use crate::config::{GlobalConfig, ItemsConfig};
 use crate::event::RecommendedItem;
 use crate::feature::FoldRules;
-use crate::global::GlobalTables;
 use crate::serving::{ListRules, SourceKind};
 use crate::time::EventTime;
 
@@ -142,13 +141,13 @@ impl Run<'_> {
     pub fn evaluate(
         self,
         rules: FoldRules,
-        tables: GlobalTables,
+        global: &GlobalConfig,
         catalog: Catalog,
         items: &ItemsConfig,
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Option<Evaluation>, ReplayError> {
         let arms = self.arms.iter().map(|arm| arm.sources.as_slice());
-        let mut replayer = Replayer::new(self.log, rules, tables, catalog, items, self.lists, arms);
+        let mut replayer = Replayer::new(self.log, rules, global, catalog, items, self.lists, arms);
         let mut found = Evaluation {
             scored: Vec::with_capacity(self.plan.periods.len()),
             arms: self.arms.iter().map(|arm| self.empty(arm)).collect(),

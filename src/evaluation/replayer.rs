@@ -4,16 +4,18 @@
 //! a room does: fold, tables and pipeline are the worker's own.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::log::{Event, Log};
 use crate::catalog::Catalog;
-use crate::config::ItemsConfig;
+use crate::config::{GlobalConfig, ItemsConfig};
 use crate::embedding::{Beginnings, FirstBasis, ItemFold, ItemState, ItemTables, TablesError};
 use crate::event::{Interaction, RecommendedItem, Request};
 use crate::feature::{Corrupt, FoldRules, Positives, UserState};
-use crate::global::GlobalTables;
+use crate::global::{GlobalTables, TransitionLearner, Waiting};
 use crate::ids::{Prehashed, Surface, UserId, stable_hash};
 use crate::model::ials::IalsConfig;
+use crate::model::ridge::Unsolved;
 use crate::model::{BasisVersion, HistoryWeights, ModelError};
 use crate::serving::{
     BlendLearner, ListRules, Pipeline, Query, Shown, SourceKind, World, blend_learner,
@@ -27,6 +29,9 @@ const COMPACT_AT: usize = 4_096;
 /// between two refreshes; fewer would cost a run more time than its lists.
 const REFRESH_AT_MOST: u64 = 1_000;
 
+/// Rows are taken from the tables when so many wait.
+const TAKEN_AT: usize = 4_096;
+
 /// Why a log could not be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -39,6 +44,9 @@ pub enum ReplayError {
     /// A first basis that could not be trained.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// Transitions that could not be solved.
+    #[error(transparent)]
+    Transitions(#[from] Unsolved),
 }
 
 #[derive(Clone, Default)]
@@ -122,6 +130,8 @@ pub struct Replayer<'a> {
     rules: FoldRules,
     users: Vec<StoredUser>,
     global: GlobalTables,
+    transitions: Option<TransitionLearner>,
+    waiting: Waiting,
     catalog: Catalog,
     items: Items,
     beginnings: Beginnings,
@@ -136,7 +146,7 @@ impl<'a> Replayer<'a> {
     pub fn new<'s>(
         log: &'a Log,
         rules: FoldRules,
-        global: GlobalTables,
+        global: &GlobalConfig,
         catalog: Catalog,
         items: &ItemsConfig,
         lists: ListRules,
@@ -150,11 +160,18 @@ impl<'a> Replayer<'a> {
         let servers = servers.collect();
         let positives = vec![Positives::default(); log.users()];
         let items = Items::new(items);
+        let transitions = global.transitions();
+        let mut global = global.tables();
+        if transitions.is_some() {
+            global.transitions_mut().follow();
+        }
         Self {
             log,
             rules,
             users,
             global,
+            transitions,
+            waiting: Waiting::default(),
             catalog,
             items,
             beginnings: Beginnings::default(),
@@ -197,6 +214,7 @@ impl<'a> Replayer<'a> {
         }
         self.items.learn(&one)?;
         self.global.learn_one(&one);
+        self.learn_transitions()?;
         self.learnt += 1;
         // In proportion while there is little, so that small logs are not answered from nothing.
         let due = self.refreshed + (1 + self.refreshed / 100).min(REFRESH_AT_MOST);
@@ -209,6 +227,21 @@ impl<'a> Replayer<'a> {
                 self.beginnings.begin(&self.items.tables, &self.catalog)?;
             }
             self.items.tables.advance()?;
+        }
+        Ok(())
+    }
+
+    /// Solves as soon as enough rows are new, before anything else happens: every run alike.
+    fn learn_transitions(&mut self) -> Result<(), Unsolved> {
+        let Some(learner) = &mut self.transitions else { return Ok(()) };
+        let transitions = self.global.transitions_mut();
+        if transitions.waiting().len() < learner.missing().min(TAKEN_AT) {
+            return Ok(());
+        }
+        transitions.take(&mut self.waiting);
+        learner.learn(&self.waiting);
+        if learner.missing() == 0 {
+            transitions.publish(Arc::new(learner.begin().solve(|| true)?));
         }
         Ok(())
     }

@@ -128,12 +128,45 @@ fn run(log: &Log, arms: Vec<Arm>) -> Evaluation {
     let plan = plan(log, &Protocol::Prequential, &ALL).unwrap();
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
     let run = Run { log, plan: &plan, given: &[], arms, top: 5, lists, repeats: true };
-    let tables = GlobalConfig::default().tables();
-    run.evaluate(FoldRules::default(), tables, Catalog::default(), &ItemsConfig::default(), |_| {
-        true
-    })
-    .unwrap()
-    .unwrap()
+    let (rules, global, items) =
+        (FoldRules::default(), GlobalConfig::default(), ItemsConfig::default());
+    run.evaluate(rules, &global, Catalog::default(), &items, |_| true).unwrap().unwrap()
+}
+
+/// Fifty items and people who choose, three times in four, what belongs after one of the three
+/// items that they chose last, else what is popular.
+fn markov_log() -> Log {
+    let mut state = 7u64;
+    let mut draw = |below: u64| {
+        // Knuth's multiplier; the high bits are the random ones.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut last = vec![[0u8; 3]; 200];
+    let mut events = Vec::new();
+    for second in 0..12_000 {
+        let user = draw(200) as usize;
+        let popular = (draw(50) * draw(50) / 50) as u8;
+        let after = last[user][[0, 0, 0, 1, 1, 2][draw(6) as usize]];
+        let item = if draw(4) < 3 { (after * 7 + 3) % 50 } else { popular };
+        last[user] = [item, last[user][0], last[user][1]];
+        events.push((user as u8, item, second));
+    }
+    log(&events, false)
+}
+
+#[test]
+fn where_several_items_decide_what_follows_transitions_find_more_than_neighbours() {
+    let kinds = [SourceKind::Neighbours, SourceKind::Transitions];
+    let arm =
+        |sources: &[SourceKind], name: &str| Arm { name: name.into(), sources: sources.into() };
+    let arms = vec![arm(&kinds, "blend"), arm(&kinds[..1], "n"), arm(&kinds[1..], "t")];
+    let found = run(&markov_log(), arms);
+    let [blend, neighbours, transitions] = [0, 1, 2].map(|arm| found.mean(arm, Metric::Mrr(5)));
+    println!("MRR@5: blend {blend:.4}, neighbours {neighbours:.4}, transitions {transitions:.4}");
+    assert!(transitions > neighbours + 0.03, "{transitions} {neighbours}");
+    assert!(blend > neighbours + 0.02, "{blend} {neighbours}");
 }
 
 #[test]
@@ -168,11 +201,10 @@ fn a_run_ends_where_it_is_told_to_stop() {
     let arms = Arm::all(&SourceKind::ALL, false);
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
     let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, lists, repeats: true };
-    let tables = GlobalConfig::default().tables();
     assert!(
         run.evaluate(
             FoldRules::default(),
-            tables,
+            &GlobalConfig::default(),
             Catalog::default(),
             &ItemsConfig::default(),
             |_| false

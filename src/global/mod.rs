@@ -1,4 +1,5 @@
-//! Tables that every worker holds whole: session neighbours and trending, over all users.
+//! Tables that every worker holds whole: session neighbours, trending and next-item transitions, over all
+//! users.
 //!
 //! Enters: interactions, as every user shard publishes them. Leaves: candidates. Like a
 //! GlobalKTable of Kafka Streams, but of bounded memory: warmed from the topic's tail, the
@@ -11,10 +12,15 @@ mod neighbours;
 mod replay_guard;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod trending;
 
 pub use interner::{ItemHandle, Items};
 pub use neighbours::{Neighbour, NeighboursConfig, Scratch, SessionNeighbours};
+pub use transitions::{
+    Follower, FollowerScratch, Solving, TransitionLearner, TransitionMap, Transitions,
+    TransitionsConfig, Waiting,
+};
 pub use trending::{HalfLives, Trending};
 
 use crate::event::{Interaction, Source};
@@ -30,6 +36,7 @@ pub struct GlobalTables {
     items: Items,
     neighbours: SessionNeighbours,
     trending: Trending,
+    transitions: Transitions,
     guard: ReplayGuard,
     watermark: EventTime,
 }
@@ -41,6 +48,7 @@ impl GlobalTables {
             items: Items::default(),
             neighbours: SessionNeighbours::new(neighbours),
             trending: Trending::new(half_lives),
+            transitions: Transitions::default(),
             guard: ReplayGuard::default(),
             watermark: EventTime::default(),
         }
@@ -69,6 +77,7 @@ impl GlobalTables {
         let item = self.items.handle(one.item);
         self.neighbours.observe(one.session as u64, item, at, one.event as u64);
         self.trending.observe(one.surface, item, at, weight);
+        self.transitions.observe(one, self.items.hash(item));
     }
 
     /// Names of items.
@@ -84,6 +93,16 @@ impl GlobalTables {
     /// Trending items.
     pub fn trending(&self) -> &Trending {
         &self.trending
+    }
+
+    /// Next-item transitions.
+    pub fn transitions(&self) -> &Transitions {
+        &self.transitions
+    }
+
+    /// The same, for whoever learns them.
+    pub fn transitions_mut(&mut self) -> &mut Transitions {
+        &mut self.transitions
     }
 
     /// How much each item, by its XXH3-64, is watched over all surfaces.
@@ -104,7 +123,11 @@ impl GlobalTables {
 
     /// Memory held, in bytes, estimated.
     pub fn bytes(&self) -> usize {
-        self.items.bytes() + self.neighbours.bytes() + self.trending.bytes() + self.guard.bytes()
+        self.items.bytes()
+            + self.neighbours.bytes()
+            + self.trending.bytes()
+            + self.transitions.bytes()
+            + self.guard.bytes()
     }
 }
 

@@ -59,6 +59,7 @@ const LEARNED: [SourceKind; SourceKind::ALL.len() - 1] = [
     SourceKind::Fresh,
     SourceKind::Nearest,
     SourceKind::CoWatched,
+    SourceKind::Transitions,
 ];
 /// Fewer items than this are no world yet in which any of them might come.
 const LEAST_ITEMS: usize = 1_000;

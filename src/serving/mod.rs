@@ -69,5 +69,6 @@ fn with_sources(pipeline: Pipeline, sources: &[SourceKind]) -> Pipeline {
         SourceKind::Fresh => pipeline.source(sources::Fresh),
         SourceKind::Nearest => pipeline.source(sources::Nearest),
         SourceKind::CoWatched => pipeline.source(sources::CoWatched),
+        SourceKind::Transitions => pipeline.source(sources::Transitions),
     })
 }

@@ -275,11 +275,13 @@ pub enum SourceKind {
     Nearest,
     /// What goes together with what the user liked last.
     CoWatched,
+    /// What follows a history like the user's.
+    Transitions,
 }
 
 impl SourceKind {
     /// All of them, in the order in which they are asked.
-    pub const ALL: [SourceKind; 8] = [
+    pub const ALL: [SourceKind; 9] = [
         SourceKind::Neighbours,
         SourceKind::Trending,
         SourceKind::Unfinished,
@@ -288,6 +290,7 @@ impl SourceKind {
         SourceKind::Fresh,
         SourceKind::Nearest,
         SourceKind::CoWatched,
+        SourceKind::Transitions,
     ];
 
     /// Whether it puts forward what goes with a single item.
@@ -296,6 +299,7 @@ impl SourceKind {
             self,
             SourceKind::Neighbours
                 | SourceKind::CoWatched
+                | SourceKind::Transitions
                 | SourceKind::Nearest
                 | SourceKind::Content
                 | SourceKind::Creators
@@ -313,6 +317,7 @@ impl SourceKind {
             SourceKind::Fresh => "fresh",
             SourceKind::Nearest => "nearest",
             SourceKind::CoWatched => "co_watched",
+            SourceKind::Transitions => "transitions",
         }
     }
 }

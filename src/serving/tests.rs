@@ -3,6 +3,7 @@ mod kinds;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,9 +11,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::Catalog;
 use crate::embedding::{ItemTables, TablesConfig};
-use crate::event::{Interaction, RecommendedItem, Request, Source};
+use crate::event::{History, Interaction, RecommendedItem, Request, Source};
 use crate::feature::{FoldEvent, FoldRules, UserState};
-use crate::global::{GlobalTables, HalfLives, NeighboursConfig, Scratch};
+use crate::global::{
+    GlobalTables, HalfLives, NeighboursConfig, Scratch, TransitionLearner, TransitionsConfig,
+    Waiting,
+};
 use crate::ids::{ItemId, Surface, UserId, stable_hash};
 use crate::time::{EventTime, MINUTE_MS};
 
@@ -187,8 +191,8 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
     let wanted = |item: &String| request.include_seen || !seen.contains(item);
     let neighbours = found.iter().map(|n| (items.name(n.item).to_string(), n.score));
     let neighbours = neighbours.filter(|(item, _)| wanted(item));
-    // Seven sources are learned, each heard in three powers of its scores; one voice is chance.
-    let equal = [1.0 / 22.0; 3];
+    // Eight sources are learned, each heard in three powers of its scores; one voice is chance.
+    let equal = [1.0 / 25.0; 3];
     by_source.push((&equal, neighbours.collect()));
 
     let begun = continued.iter().cloned().enumerate();
@@ -211,7 +215,7 @@ fn scores(events: &[Own], request: &Request, global: &GlobalTables) -> BTreeMap<
     }
     // Where nothing is known, what many like has 80 % before anything is learned.
     let nothing = events.is_empty() && request.context_item.is_none();
-    let leaning = [0.2 / 22.0 + 0.8 / 3.0; 3];
+    let leaning = [0.2 / 25.0 + 0.8 / 3.0; 3];
     by_source.push((if nothing { &leaning } else { &equal }, trending));
 
     let allowed = |item: &String| {
@@ -403,6 +407,42 @@ fn what_others_watched_with_it_is_explained_by_the_item() {
     let reason = &outcome.items[0].reasons[0];
     assert_eq!(reason.kind, "because_you_watched");
     assert_eq!(reason.item.as_deref(), Some("v1"));
+}
+
+#[test]
+fn what_follows_a_history_is_put_forward_with_the_item_that_it_follows() {
+    let mut global = tables(&vec![]);
+    global.transitions_mut().follow();
+    // v2 follows v1 and v4 follows v3, each for people who share no session.
+    for n in 0..1_200 {
+        let (before, item) = [("v1", "v2"), ("v3", "v4")][n as usize % 2];
+        let history = Some(History::of([stable_hash(before.as_bytes())]));
+        let known = Interaction { session: n, event: -n, item: before, ..Interaction::default() };
+        let one = Interaction { session: -n, event: n, item, history, ..Interaction::default() };
+        global.learn_one(&Interaction { history: Some(History::of([])), ..known });
+        global.learn_one(&one);
+    }
+    global.refresh();
+    let mut learner =
+        TransitionLearner::new(TransitionsConfig { lambda: 1.0, ..TransitionsConfig::default() });
+    let mut waiting = Waiting::default();
+    global.transitions_mut().take(&mut waiting);
+    learner.learn(&waiting);
+    assert_eq!(learner.missing(), 0);
+    let map = learner.begin().solve(|| true).unwrap();
+    global.transitions_mut().publish(Arc::new(map));
+    let click = |item| Own { source: Source::Click, item, part: 0, seconds: 0 };
+    let operand = operand(&[click(3), click(1)]);
+    let mut user = UserState::default();
+    user.fold(&operand, &RULES).unwrap();
+    let request = Request::new("r", UserId::from("user"), 2);
+    let outcome = answer(&request, &user, &global);
+    assert_eq!(list(&outcome.items), ["v2", "v4"], "what follows the newest is first");
+    assert_eq!(outcome.items[0].source, "transitions");
+    for (item, cause) in outcome.items.iter().zip(["v1", "v3"]) {
+        let reason = item.reasons.iter().find(|reason| reason.kind == "because_you_watched");
+        assert_eq!(reason.and_then(|reason| reason.item.as_deref()), Some(cause), "{item:?}");
+    }
 }
 
 #[test]

@@ -56,6 +56,14 @@ metrics_table! {
         "Sessions in the global tables.";
     describe_gauge GLOBAL_BYTES = "driftline_global_bytes", Bytes,
         "Memory of the global tables.";
+    describe_counter TRANSITION_ROWS = "driftline_transition_rows_total", Count,
+        "Positive interactions for next-item transitions, by outcome: taken, or left out in a burst.";
+    describe_gauge TRANSITION_BYTES = "driftline_transition_bytes", Bytes,
+        "Memory of the interactions that next-item transitions are learned from.";
+    describe_gauge TRANSITION_ITEMS = "driftline_transition_items", Count,
+        "Items between which next-item transitions are known.";
+    describe_histogram TRANSITION_SOLVE_SECONDS = "driftline_transition_solve_seconds", Seconds,
+        "Time to make next-item transitions anew, in the background.";
     describe_counter INTERACTIONS_READ = "driftline_interactions_read_total", Count,
         "Interactions read into the global tables, by outcome: new or replayed.";
     describe_counter HOT_WRITES = "driftline_hot_writes_total", Count,

@@ -2,8 +2,8 @@
 //!
 //! Kinds of threads: ingest (consumes and folds events, member of the group), requests (reads the
 //! requests of owned shards, a pool answers them), items (folds `interactions` into item states,
-//! member of a group of its own) with the first basis, and the feeds of the global tables, of the
-//! catalog and of the item tables. They meet in [`Shards`] and in the tables.
+//! member of a group of its own) with the first basis, the feeds of the global tables, of the
+//! catalog and of the item tables, and transitions (solves what the first of the feeds collects). They meet in [`Shards`] and in the tables.
 
 mod catalog_feed;
 mod commit;
@@ -20,6 +20,7 @@ mod requests;
 mod shards;
 mod shown;
 mod stores;
+mod transitions;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -166,6 +167,7 @@ impl Worker {
     fn start_threads(&mut self, context: &Context) -> Result<(), WorkerError> {
         let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
         self.threads.push(global_feed::start(context.clone(), Arc::clone(&self.feed))?);
+        self.threads.extend(transitions::start(context)?);
         self.threads.push(catalog_feed::start(context.clone())?);
         self.threads.extend(items::start(context)?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;

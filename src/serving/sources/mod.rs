@@ -6,6 +6,7 @@ mod creators;
 mod fresh;
 mod nearest;
 mod neighbours;
+mod transitions;
 mod trending;
 mod unfinished;
 
@@ -15,5 +16,6 @@ pub use creators::Creators;
 pub use fresh::Fresh;
 pub use nearest::Nearest;
 pub use neighbours::Neighbours;
+pub use transitions::Transitions;
 pub use trending::Trending;
 pub use unfinished::Unfinished;

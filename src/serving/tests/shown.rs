@@ -84,10 +84,10 @@ fn a_record_says_what_each_source_said_and_how_often_the_item_was_shown() {
     for (told, served) in record.items.iter().zip(&outcome.items) {
         assert_eq!((told.item, told.score), (served.item.as_str(), served.score));
         assert_eq!(told.sources.len(), served.reasons.len());
-        assert_eq!(told.features.len(), 12);
-        let mixture: f32 = told.features[..8].iter().flatten().sum();
+        assert_eq!(told.features.len(), 13);
+        let mixture: f32 = told.features[..9].iter().flatten().sum();
         let (times, discount) = if told.item == "v3" { (0.5, 0.5f64.sqrt()) } else { (0.0, 1.0) };
         assert!((told.score - f64::from(mixture) * discount).abs() < 1e-6 * told.score, "{told:?}");
-        assert_eq!(told.features[8..], [Some(0.0), None, None, Some(times)]);
+        assert_eq!(told.features[9..], [Some(0.0), None, None, Some(times)]);
     }
 }
