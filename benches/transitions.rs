@@ -87,7 +87,7 @@ fn feed() -> (f64, f64) {
     let mut state = 1;
     let (names, histories) = (names(&mut state), histories(&mut state));
     let mut tables = [GlobalConfig::default().tables(), GlobalConfig::default().tables()];
-    tables[1].transitions_mut().follow();
+    tables[1].transitions().follow();
     let mut waiting = Waiting::default();
     let mut found = [Vec::new(), Vec::new()];
     for round in 0..25 {
@@ -95,7 +95,7 @@ fn feed() -> (f64, f64) {
         for (table, found) in tables.iter_mut().zip(&mut found) {
             let (took, ()) = timed(|| batch.iter().for_each(|one| table.learn_one(one)));
             found.push(took * 1e9 / TAKEN as f64);
-            table.transitions_mut().take(&mut waiting);
+            table.transitions().take(&mut waiting);
         }
     }
     let [without, with] = found.map(|mut rounds| {
@@ -114,9 +114,9 @@ fn measure(items: usize, rows: usize) {
     for round in 0..rows.div_ceil(TAKEN) {
         let (names, histories) = (names(&mut state), histories(&mut state));
         let mut table = GlobalConfig::default().tables();
-        table.transitions_mut().follow();
+        table.transitions().follow();
         batch(&names, &histories, round).iter().for_each(|one| table.learn_one(one));
-        table.transitions_mut().take(&mut waiting);
+        table.transitions().take(&mut waiting);
         taking += timed(|| learner.learn(&waiting)).0;
     }
     let (summing, begun) = timed(|| learner.begin());

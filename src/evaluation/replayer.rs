@@ -161,9 +161,9 @@ impl<'a> Replayer<'a> {
         let positives = vec![Positives::default(); log.users()];
         let items = Items::new(items);
         let transitions = global.transitions();
-        let mut global = global.tables();
+        let global = global.tables();
         if transitions.is_some() {
-            global.transitions_mut().follow();
+            global.transitions().follow();
         }
         Self {
             log,
@@ -234,8 +234,8 @@ impl<'a> Replayer<'a> {
     /// Solves as soon as enough rows are new, before anything else happens: every run alike.
     fn learn_transitions(&mut self) -> Result<(), Unsolved> {
         let Some(learner) = &mut self.transitions else { return Ok(()) };
-        let transitions = self.global.transitions_mut();
-        if transitions.waiting().len() < learner.missing().min(TAKEN_AT) {
+        let transitions = self.global.transitions();
+        if transitions.waiting() < learner.missing().min(TAKEN_AT) {
             return Ok(());
         }
         transitions.take(&mut self.waiting);

@@ -21,7 +21,9 @@ pub use transitions::{
     Follower, FollowerScratch, Solving, TransitionLearner, TransitionMap, Transitions,
     TransitionsConfig, Waiting,
 };
-pub use trending::{HalfLives, Trending};
+pub use trending::{HalfLives, Ranking, Trending};
+
+use std::sync::Arc;
 
 use crate::event::{Interaction, Source};
 use crate::time::EventTime;
@@ -100,20 +102,27 @@ impl GlobalTables {
         &self.transitions
     }
 
-    /// The same, for whoever learns them.
-    pub fn transitions_mut(&mut self) -> &mut Transitions {
-        &mut self.transitions
+    /// How much each item, by its XXH3-64, is watched over all surfaces, as of the last ranking.
+    pub fn watched(&self) -> Arc<[(u64, f32)]> {
+        self.trending.watched()
     }
 
-    /// How much each item, by its XXH3-64, is watched over all surfaces.
-    pub fn watched(&self) -> Vec<(u64, f32)> {
-        self.trending.counts().map(|(item, count)| (self.items.hash(item), count)).collect()
+    /// Ranks what trends, for [`GlobalTables::show`]. It looks at all items, which is too much to
+    /// do for a request, and for a writer's lock: the owner does it about once a second, beside
+    /// requests.
+    pub fn rank(&self) -> Ranking {
+        self.trending.rank(&self.items)
     }
 
-    /// Brings the trending lists up to date. Ranking all items costs too much to do it per
-    /// request, so the owner calls this about once a second.
+    /// Shows what was ranked.
+    pub fn show(&mut self, ranking: Ranking) {
+        self.trending.show(ranking);
+    }
+
+    /// Brings the trending lists up to date, where nobody waits.
     pub fn refresh(&mut self) {
-        self.trending.refresh();
+        let ranking = self.rank();
+        self.show(ranking);
     }
 
     /// The newest event time learnt.

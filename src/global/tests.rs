@@ -27,8 +27,17 @@ fn trending(observations: &[Observation]) -> Trending {
     for &(surface, item, at, weight) in observations {
         table.observe(surface, ItemHandle(item), EventTime::from_millis(at), weight);
     }
-    table.refresh();
+    refresh(&mut table);
     table
+}
+
+fn refresh(table: &mut Trending) {
+    let mut items = Items::default();
+    for item in 0..1_500 {
+        items.handle(&format!("v{item}"));
+    }
+    let ranking = table.rank(&items);
+    table.show(ranking);
 }
 
 /// The decayed counts of a surface, or over all where it is empty, from all observations.
@@ -76,11 +85,11 @@ proptest! {
         for (n, &(surface, item, at, weight)) in other.iter().enumerate() {
             // A list that is brought up to date half-way forgets only what has decayed away.
             if n == refresh_at.index(other.len()) {
-                second.refresh();
+                refresh(&mut second);
             }
             second.observe(surface, ItemHandle(item), EventTime::from_millis(at), weight);
         }
-        second.refresh();
+        refresh(&mut second);
         let first = trending(&one);
         for surface in ["", "home", "search"] {
             prop_assert_eq!(first.top(surface), second.top(surface));

@@ -20,7 +20,8 @@ mod map;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use learner::{Solving, TransitionLearner};
 pub use map::{Follower, FollowerScratch, TransitionMap};
@@ -105,62 +106,71 @@ impl Waiting {
     }
 }
 
-/// The part that stands in the tables.
+/// The part that stands in the tables. Who learns takes and publishes beside readers of the tables:
+/// a writer's lock over all of them would keep requests waiting.
 #[derive(Default)]
 pub struct Transitions {
-    waiting: Waiting,
-    is_followed: bool,
-    map: Arc<TransitionMap>,
+    waiting: Mutex<Waiting>,
+    is_followed: AtomicBool,
+    map: RwLock<Arc<TransitionMap>>,
 }
 
 impl Transitions {
     /// Notes an interaction with the item of this hash, where its user liked it and somebody learns.
     pub(super) fn observe(&mut self, one: &Interaction<'_>, item: u64) {
-        let Some(history) = one.history.as_ref().filter(|_| self.is_followed) else { return };
-        if self.waiting.rows.len() == WAITING {
-            self.waiting.left_out += 1;
+        let is_followed = *self.is_followed.get_mut();
+        let Some(history) = one.history.as_ref().filter(|_| is_followed) else { return };
+        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if waiting.rows.len() == WAITING {
+            waiting.left_out += 1;
             return;
         }
-        let before = self.waiting.histories.len();
-        self.waiting.histories.extend(history.iter());
-        self.waiting.rows.push(WaitingRow {
+        let before = waiting.histories.len();
+        waiting.histories.extend(history.iter());
+        waiting.rows.push(WaitingRow {
             at: EventTime::from_millis(one.event_time),
             event: one.event as u64,
             item,
-            length: self.waiting.histories.len() - before,
+            length: waiting.histories.len() - before,
         });
     }
 
     /// From now on interactions wait for a learner.
-    pub fn follow(&mut self) {
-        self.is_followed = true;
+    pub fn follow(&self) {
+        self.is_followed.store(true, Ordering::Release);
     }
 
-    /// Interactions that wait.
-    pub fn waiting(&self) -> &Waiting {
-        &self.waiting
+    /// How many interactions wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().len()
     }
 
     /// Takes those that wait into `emptied`, whose memory is used for the next.
-    pub fn take(&mut self, emptied: &mut Waiting) {
+    pub fn take(&self, emptied: &mut Waiting) {
         emptied.clear();
-        std::mem::swap(&mut self.waiting, emptied);
+        std::mem::swap(&mut *self.lock(), emptied);
     }
 
     /// Lets queries use a newer map. Returns the one before, to be dropped where nobody waits.
-    pub fn publish(&mut self, map: Arc<TransitionMap>) -> Arc<TransitionMap> {
-        std::mem::replace(&mut self.map, map)
+    pub fn publish(&self, map: Arc<TransitionMap>) -> Arc<TransitionMap> {
+        let mut published = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *published, map)
     }
 
     /// The newest map; empty until one is published.
-    pub fn map(&self) -> &TransitionMap {
-        &self.map
+    pub fn map(&self) -> Arc<TransitionMap> {
+        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Memory held, in bytes, estimated.
     pub(super) fn bytes(&self) -> usize {
-        self.waiting.rows.capacity() * size_of::<WaitingRow>()
-            + self.waiting.histories.capacity() * size_of::<u64>()
-            + self.map.bytes()
+        let waiting = self.lock();
+        waiting.rows.capacity() * size_of::<WaitingRow>()
+            + waiting.histories.capacity() * size_of::<u64>()
+            + self.map().bytes()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::interner::ItemHandle;
+use super::interner::{ItemHandle, Items};
 use crate::time::{EventTime, HOUR_MS};
 
 /// Buckets per half-life. More: smoother decay, more memory. Eight keeps the step at 9 %.
@@ -16,6 +16,10 @@ const BUCKETS_KEPT: i64 = 64;
 /// Length of a ranked list. A request for 500 items of a user who has seen half of it still
 /// finds enough.
 const TOP: usize = 1_000;
+
+/// Items of a surface whose old buckets are let go of with each ranking: few enough that nobody
+/// notices. A million are gone through in a quarter of an hour.
+const SWEPT: usize = 1_024;
 
 /// Surfaces counted apart. Clients name them, and each costs memory by item: what comes after so
 /// many different ones counts over all surfaces only.
@@ -35,22 +39,37 @@ pub struct Trending {
     half_lives: HalfLives,
     /// The empty surface counts all.
     surfaces: HashMap<Box<str>, SurfaceCounts>,
+    watched: Arc<[(u64, f32)]>,
 }
 
+/// What is ranked, and not yet shown.
+pub struct Ranking {
+    surfaces: Vec<(Box<str>, u64, Ranked)>,
+    watched: Option<Arc<[(u64, f32)]>>,
+}
+
+/// Items with what is left of their counts.
+type Ranked = Arc<[(ItemHandle, f32)]>;
+
 struct SurfaceCounts {
-    half_life_ms: f64,
     bucket_ms: i64,
+    /// What is left of a count, by buckets since.
+    left: Vec<f64>,
     /// By item handle, which are dense: a hash table would cost a cache miss more per event.
     counts: Vec<Vec<(i64, u32)>>,
     newest: i64,
-    ranked: Arc<[(ItemHandle, f32)]>,
-    stale: bool,
+    /// Interactions counted, and those that the ranking knows.
+    observed: u64,
+    ranked_at: u64,
+    ranked: Ranked,
+    /// Where old buckets are let go next.
+    sweep: usize,
 }
 
 impl Trending {
     /// Nothing counted yet.
     pub fn new(half_lives: HalfLives) -> Self {
-        Self { half_lives, surfaces: HashMap::new() }
+        Self { half_lives, surfaces: HashMap::new(), watched: Arc::from([]) }
     }
 
     /// Counts one interaction, for its surface and for all.
@@ -74,20 +93,41 @@ impl Trending {
         }
     }
 
-    /// The items of a surface by decayed count, best first, as of the last refresh. Empty for
+    /// The items of a surface by decayed count, best first, as of the last ranking. Empty for
     /// a surface without any.
-    pub fn top(&self, surface: &str) -> Arc<[(ItemHandle, f32)]> {
+    pub fn top(&self, surface: &str) -> Ranked {
         self.surfaces.get(surface).map_or_else(|| Arc::from([]), |s| Arc::clone(&s.ranked))
     }
 
-    /// The decayed count of every item that has one, over all surfaces.
-    pub fn counts(&self) -> impl Iterator<Item = (ItemHandle, f32)> {
-        self.surfaces.get("").into_iter().flat_map(SurfaceCounts::decayed)
+    /// The decayed count of every item that has one, by its XXH3-64, over all surfaces, as of the
+    /// last ranking.
+    pub fn watched(&self) -> Arc<[(u64, f32)]> {
+        Arc::clone(&self.watched)
     }
 
-    /// Ranks what was counted since the last call.
-    pub fn refresh(&mut self) {
-        self.surfaces.values_mut().filter(|s| s.stale).for_each(SurfaceCounts::rank);
+    /// Ranks the surfaces on which something was counted since they were ranked: looks at every
+    /// item.
+    pub fn rank(&self, items: &Items) -> Ranking {
+        let stale = self.surfaces.iter().filter(|(_, s)| s.observed > s.ranked_at);
+        let ranked = stale.map(|(name, s)| (name.clone(), s.observed, s.rank()));
+        let surfaces: Vec<_> = ranked.collect();
+        let is_new = surfaces.iter().any(|(name, ..)| name.is_empty());
+        let all = self.surfaces.get("").filter(|_| is_new);
+        let watched = all.map(|s| s.decayed().map(|(item, n)| (items.hash(item), n)).collect());
+        Ranking { surfaces, watched }
+    }
+
+    /// Shows a ranking; lets go of some of what is too old to count.
+    pub fn show(&mut self, ranking: Ranking) {
+        for (name, observed, ranked) in ranking.surfaces {
+            if let Some(surface) = self.surfaces.get_mut(&name) {
+                (surface.ranked, surface.ranked_at) = (ranked, observed);
+                surface.let_go();
+            }
+        }
+        if let Some(watched) = ranking.watched {
+            self.watched = watched;
+        }
     }
 
     /// Memory held, in bytes, estimated.
@@ -102,13 +142,17 @@ impl Trending {
 impl SurfaceCounts {
     fn new(half_life_hours: f64) -> Self {
         let half_life_ms = half_life_hours * HOUR_MS as f64;
+        let bucket_ms = ((half_life_ms / BUCKETS_PER_HALF_LIFE) as i64).max(1);
+        let per_bucket = bucket_ms as f64 / half_life_ms;
         Self {
-            half_life_ms,
-            bucket_ms: ((half_life_ms / BUCKETS_PER_HALF_LIFE) as i64).max(1),
+            bucket_ms,
+            left: (0..BUCKETS_KEPT).map(|age| (-(age as f64) * per_bucket).exp2()).collect(),
             counts: Vec::new(),
             newest: i64::MIN,
+            observed: 0,
+            ranked_at: 0,
             ranked: Arc::from([]),
-            stale: false,
+            sweep: 0,
         }
     }
 
@@ -127,33 +171,36 @@ impl SurfaceCounts {
             Ok(found) => buckets[found].1 = buckets[found].1.saturating_add(weight),
             Err(place) => buckets.insert(place, (bucket, weight)),
         }
-        self.stale = true;
+        self.observed += 1;
     }
 
     /// Items that have a count, with what is left of it.
     fn decayed(&self) -> impl Iterator<Item = (ItemHandle, f32)> {
-        let per_bucket = self.bucket_ms as f64 / self.half_life_ms;
-        let (newest, oldest) = (self.newest, self.newest - BUCKETS_KEPT);
-        self.counts.iter().enumerate().filter(|(_, buckets)| !buckets.is_empty()).map(
-            move |(item, buckets)| {
-                // Buckets ascend, so the sum has one order whatever order the counts came in.
-                let decayed = |b: &(i64, u32)| {
-                    f64::from(b.1) * (-((newest - b.0) as f64) * per_bucket).exp2()
-                };
-                let kept = buckets.iter().filter(|b| b.0 > oldest);
-                (ItemHandle(item as u32), kept.map(decayed).sum::<f64>() as f32)
-            },
-        )
+        let counted = self.counts.iter().enumerate().map(|(item, buckets)| {
+            // Buckets ascend, so the sum has one order whatever order the counts came in.
+            let left = |b: &(i64, u32)| {
+                let age = usize::try_from(self.newest - b.0).unwrap_or(usize::MAX);
+                self.left.get(age).map(|left| f64::from(b.1) * left)
+            };
+            (ItemHandle(item as u32), buckets.iter().filter_map(left).sum::<f64>() as f32)
+        });
+        counted.filter(|(_, left)| *left > 0.0)
     }
 
-    fn rank(&mut self) {
+    /// Lets go of old buckets of the next items.
+    fn let_go(&mut self) {
         let oldest = self.newest - BUCKETS_KEPT;
-        for buckets in &mut self.counts {
+        let from = if self.sweep < self.counts.len() { self.sweep } else { 0 };
+        self.sweep = (from + SWEPT).min(self.counts.len());
+        for buckets in &mut self.counts[from..self.sweep] {
             if buckets.first().is_some_and(|b| b.0 <= oldest) {
                 buckets.retain(|b| b.0 > oldest);
                 buckets.shrink_to_fit();
             }
         }
+    }
+
+    fn rank(&self) -> Ranked {
         let mut all: Vec<(ItemHandle, f32)> = self.decayed().collect();
         // Ties by handle: handles differ between processes, the serving seed orders them anyway.
         let better =
@@ -163,7 +210,6 @@ impl SurfaceCounts {
             all.truncate(TOP);
         }
         all.sort_unstable_by(better);
-        self.ranked = all.into();
-        self.stale = false;
+        all.into()
     }
 }

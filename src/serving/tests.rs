@@ -412,7 +412,7 @@ fn what_others_watched_with_it_is_explained_by_the_item() {
 #[test]
 fn what_follows_a_history_is_put_forward_with_the_item_that_it_follows() {
     let mut global = tables(&vec![]);
-    global.transitions_mut().follow();
+    global.transitions().follow();
     // v2 follows v1 and v4 follows v3, each for people who share no session.
     for n in 0..1_200 {
         let (before, item) = [("v1", "v2"), ("v3", "v4")][n as usize % 2];
@@ -426,11 +426,11 @@ fn what_follows_a_history_is_put_forward_with_the_item_that_it_follows() {
     let mut learner =
         TransitionLearner::new(TransitionsConfig { lambda: 1.0, ..TransitionsConfig::default() });
     let mut waiting = Waiting::default();
-    global.transitions_mut().take(&mut waiting);
+    global.transitions().take(&mut waiting);
     learner.learn(&waiting);
     assert_eq!(learner.missing(), 0);
     let map = learner.begin().solve(|| true).unwrap();
-    global.transitions_mut().publish(Arc::new(map));
+    global.transitions().publish(Arc::new(map));
     let click = |item| Own { source: Source::Click, item, part: 0, seconds: 0 };
     let operand = operand(&[click(3), click(1)]);
     let mut user = UserState::default();

@@ -19,17 +19,27 @@ use crate::telemetry::names;
 
 /// How often trending is ranked anew. Shorter: fresher lists, more CPU.
 const REFRESH: Duration = Duration::from_secs(1);
+/// Between two rankings, next to what one took: with millions of items it takes a while.
+const REST: u32 = 10;
+/// How often it is ranked while the topic's tail is read: requests wait for the first part of it.
+const REFRESH_WARMING: Duration = Duration::from_millis(200);
 /// How often the tables are measured, which looks at every session.
 const MEASURE: Duration = Duration::from_secs(30);
 
-/// Whether the tables hold what the topic held at start.
+/// How much the tables hold of what the topic held at start.
 #[derive(Default)]
 pub struct FeedState {
+    begun: AtomicBool,
     warmed: AtomicBool,
 }
 
 impl FeedState {
-    /// Whether they do.
+    /// Whether they hold the first part of it: lists may be made, and say what is missing.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Whether they hold all of it.
     pub fn is_warmed(&self) -> bool {
         self.warmed.load(Ordering::Acquire)
     }
@@ -98,7 +108,7 @@ impl Feed {
     }
 
     fn run(&mut self, reader: &mut Reader) {
-        let mut refreshed = Instant::now();
+        let (mut refreshed, mut took) = (Instant::now(), Duration::ZERO);
         let mut measured = Instant::now();
         self.note_warmed();
         while !self.context.stop.is_requested() {
@@ -114,10 +124,12 @@ impl Feed {
                     self.note_warmed();
                 }
             }
-            if refreshed.elapsed() >= REFRESH {
+            let pause = if self.state.is_warmed() { REFRESH } else { REFRESH_WARMING };
+            if refreshed.elapsed() >= pause.max(took * REST) {
+                let begun = Instant::now();
+                self.refresh();
                 refreshed = Instant::now();
-                self.tables().refresh();
-                self.context.blends.set(self.learner.blends());
+                took = begun.elapsed();
             }
             if measured.elapsed() >= MEASURE {
                 measured = Instant::now();
@@ -162,13 +174,23 @@ impl Feed {
 
     fn note_warmed(&self) {
         if self.ends.is_empty() && !self.state.is_warmed() {
-            self.tables().refresh();
-            self.context.blends.set(self.learner.blends());
+            self.refresh();
             self.measure();
             self.state.warmed.store(true, Ordering::Release);
             // Requests waited for this; from now on they are what must not wait.
             runtime::lower_priority(Urgency::Later);
             tracing::info!("global tables are warm");
+        }
+    }
+
+    fn refresh(&self) {
+        // Nobody else writes, so that readers are only kept out while it is shown.
+        let ranking = self.context.global.read().unwrap_or_else(PoisonError::into_inner).rank();
+        self.tables().show(ranking);
+        self.context.blends.set(self.learner.blends());
+        if !self.state.begun.swap(true, Ordering::AcqRel) {
+            // From now on requests are answered meanwhile.
+            runtime::lower_priority(Urgency::Soon);
         }
     }
 

@@ -479,13 +479,15 @@ impl Requests {
     }
 
     /// Whether a job has nothing more to wait for. A shard that is being restored answers at once
-    /// and says so: its backlog must not delay an answer.
+    /// and says so, and so do tables that are being read: a backlog must not delay an answer. The
+    /// catalog must: what it forbids is not known otherwise.
     fn is_answerable(&self, job: &Job) -> bool {
         if wall_now() >= job.deadline - ANSWER_MARGIN_MS {
             return true;
         }
         let owned = self.context.shards.get(job.partition);
-        self.feed.is_warmed() && owned.is_some_and(|owned| job.after.is_passed(&owned.shard))
+        let may_begin = self.feed.has_begun() && self.context.catalog.is_loaded();
+        may_begin && owned.is_some_and(|owned| job.after.is_passed(&owned.shard))
     }
 
     fn dispatch_waiting(&mut self) {

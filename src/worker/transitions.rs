@@ -1,7 +1,7 @@
 //! Learns next-item transitions beside the feed: takes the rows that wait in the tables, solves when
 //! enough are new, and publishes. Nobody waits for it.
 
-use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const STALE: Duration = Duration::from_secs(600);
 pub(super) fn start(context: &Context) -> Result<Option<JoinHandle<()>>, WorkerError> {
     let Some(learner) = context.config.global.transitions() else { return Ok(None) };
     let mut learning = Learning { context: context.clone(), learner, taken: Waiting::default() };
-    learning.tables_mut().transitions_mut().follow();
+    learning.tables().transitions().follow();
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
     runtime::spawn("transitions", Urgency::Later, move || learning.run()).map(Some).map_err(io)
 }
@@ -48,11 +48,8 @@ impl Learning {
 
     /// Takes what waits.
     fn take(&mut self) {
-        if self.tables().transitions().waiting().is_empty() {
-            return;
-        }
         let mut taken = std::mem::take(&mut self.taken);
-        self.tables_mut().transitions_mut().take(&mut taken);
+        self.tables().transitions().take(&mut taken);
         self.learner.learn(&taken);
         let outcome =
             |outcome: &'static str| counter!(names::TRANSITION_ROWS, "outcome" => outcome);
@@ -76,7 +73,7 @@ impl Learning {
             Err(error) => return tracing::warn!(%error, rows, "transitions stay as they were"),
         };
         let (items, took) = (map.len(), begun.elapsed());
-        let before = self.tables_mut().transitions_mut().publish(map);
+        let before = self.tables().transitions().publish(map);
         drop(before);
         histogram!(names::TRANSITION_SOLVE_SECONDS).record(took);
         gauge!(names::TRANSITION_ITEMS).set(items as f64);
@@ -85,9 +82,5 @@ impl Learning {
 
     fn tables(&self) -> RwLockReadGuard<'_, GlobalTables> {
         self.context.global.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tables_mut(&self) -> RwLockWriteGuard<'_, GlobalTables> {
-        self.context.global.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

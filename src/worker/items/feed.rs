@@ -32,7 +32,7 @@ const MEASURE: Duration = Duration::from_secs(10);
 /// Starts the feed's thread.
 pub(super) fn start(context: Context) -> Result<JoinHandle<()>, WorkerError> {
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
-    runtime::spawn("items-feed", Urgency::Now, move || {
+    runtime::spawn("items-feed", Urgency::Soon, move || {
         while !context.stop.is_requested() {
             match Feed::open(&context) {
                 Ok(mut feed) => match feed.run() {

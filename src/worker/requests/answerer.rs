@@ -40,7 +40,7 @@ impl Answerer {
     pub(super) fn answer(&self, job: Job) {
         let mut reply = if wall_now() > job.deadline {
             self.error(&job, ErrorKind::Expired, "the deadline had passed when it was read")
-        } else if !self.feed.is_warmed() || !self.context.catalog.is_loaded() {
+        } else if !self.feed.has_begun() || !self.context.catalog.is_loaded() {
             self.error(&job, ErrorKind::NotReady, "the worker is starting; try again")
         } else {
             self.recommend(&job)
@@ -175,6 +175,12 @@ impl Answerer {
         };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
+        if !self.feed.is_warmed() {
+            query.degrade("global", "the worker is starting: it knows a part of what others do");
+        }
+        if !self.context.items.is_loaded() {
+            query.degrade("items", "the worker is starting: it knows a part of the items' vectors");
+        }
         if !name.is_empty() && memory.is_none_or(|memory| !memory.is_warm()) {
             query.degrade("shown", "what the user was shown is not read yet: it may come again");
         }
