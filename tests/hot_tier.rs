@@ -104,6 +104,11 @@ fn a_redis_that_hangs_in_a_tls_handshake_delays_no_answer_and_no_shutdown_and_he
     site.deliver(&[Event::click("alice", "v1")]);
     eventually("alice is in Redis", || hot(&site, "alice"));
     let hangs = |item: &str| {
+        // Who has not connected yet when it begins to hang does not meet an error: they wait.
+        eventually("both threads are connected", || {
+            let clients = redis.run(&["CLIENT", "LIST"]);
+            ["cmd=ping", "cmd=evalsha"].iter().all(|last| clients.contains(last)).then_some(())
+        });
         let failed = worker.metric("driftline_hot_errors_total");
         redis.pause();
         site.deliver(&[Event::click("alice", item)]);
