@@ -357,22 +357,16 @@ impl ItemTables {
             .collect()
     }
 
-    /// Items that users liked shortly before this one, with decayed weights, the heaviest first.
-    /// Those that are not known by name, or were taken out, are left out.
-    pub fn co_watched(&self, item: u64) -> Vec<Nearest> {
-        let Some(features) = self.features(item) else { return Vec::new() };
-        let directory = read(&self.directory);
-        let named = |&(hash, score): &(u64, f32)| {
-            let handle = directory.present(hash)?;
-            Some(Nearest { item: Arc::clone(directory.name(handle)), hash, score })
-        };
-        features.co_watched.iter().filter_map(named).collect()
-    }
-
     /// The name of an item, given by hash.
     pub fn name(&self, item: u64) -> Option<Arc<str>> {
+        self.names([item]).pop().flatten()
+    }
+
+    /// The same of several; none of those that are not known by name, or were taken out.
+    pub fn names(&self, items: impl IntoIterator<Item = u64>) -> Vec<Option<Arc<str>>> {
         let directory = read(&self.directory);
-        directory.present(item).map(|handle| Arc::clone(directory.name(handle)))
+        let name = |item| directory.present(item).map(|handle| Arc::clone(directory.name(handle)));
+        items.into_iter().map(name).collect()
     }
 
     /// Hashes and names of all items, in the order they came.

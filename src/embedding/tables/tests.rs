@@ -198,18 +198,15 @@ fn vectors_leak_as_event_time_passes_though_their_items_are_quiet() {
 }
 
 #[test]
-fn co_watched_items_come_with_their_names_as_far_as_those_are_known() {
+fn items_are_named_as_far_as_they_are_known_and_there() {
     let tables = tables();
-    let co_watched = vec![(hash(1), 2.0), (hash(99), 1.5), (hash(2), 1.0)];
-    tables.apply_features("v0", ItemFeatures { co_watched, ..Default::default() }).unwrap();
-    assert!(tables.co_watched(hash(0)).is_empty());
-    for item in [1, 2] {
+    for item in [1, 2, 3] {
         tables.apply_features(&name(item), ItemFeatures::default()).unwrap();
     }
-    let named: Vec<_> =
-        tables.co_watched(hash(0)).iter().map(|n| (n.item.to_string(), n.score)).collect();
-    assert_eq!(named, [("v1".to_owned(), 2.0), ("v2".to_owned(), 1.0)]);
-    assert!(tables.co_watched(hash(50)).is_empty());
+    assert!(tables.remove("v3"));
+    let names = tables.names([hash(1), hash(99), hash(3), hash(2)]);
+    let names: Vec<Option<&str>> = names.iter().map(Option::as_deref).collect();
+    assert_eq!(names, [Some("v1"), None, None, Some("v2")]);
 }
 
 #[test]

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::embedding::Nearest;
+use super::content::keep_best;
 use crate::ids::Prehashed;
 use crate::serving::pipeline::{CandidateSource, Proposal};
-use crate::serving::query::{Query, SourceKind, Why};
+use crate::serving::query::{HistoryItem, Query, SourceKind, Why};
 
 /// Newest liked items that are looked at.
 const LIKED: usize = 10;
@@ -15,6 +15,15 @@ const LIKED: usize = 10;
 const RATIO: f32 = 0.8;
 /// Weight beyond what was seen together with an item: one that few watched says less.
 const PRIOR: f32 = 2.0;
+
+/// An item that goes together with some of those.
+struct Found {
+    hash: u64,
+    score: f32,
+    /// The most that one of them says for it, and which.
+    most: f32,
+    cause: usize,
+}
 
 /// See the module.
 pub struct CoWatched;
@@ -25,35 +34,39 @@ impl CandidateSource for CoWatched {
     }
 
     fn candidates(&self, query: &Query<'_>) -> Result<Vec<Proposal>, String> {
+        let items = query.world.items;
+        let liked = query.liked().filter(|liked| liked.is_positive).take(LIKED);
+        let causes: Vec<&HistoryItem<'_>> = liked.collect();
         let mut places: HashMap<u64, usize, Prehashed> = HashMap::default();
-        let mut found: Vec<(Proposal, f32)> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         let mut weight = 1.0;
-        for liked in query.liked().filter(|liked| liked.is_positive).take(LIKED) {
-            let cause: Arc<str> = liked.item.into();
-            let together = query.world.items.co_watched(liked.hash);
-            let total: f32 = together.iter().map(|one| one.score).sum::<f32>() + PRIOR;
-            for Nearest { item, hash, score } in together {
-                if !query.wants(hash) {
-                    continue;
-                }
+        for (cause, liked) in causes.iter().enumerate() {
+            let features = items.features(liked.hash);
+            let together = features.as_deref().map_or(&[][..], |features| &features.co_watched);
+            let total: f32 = together.iter().map(|one| one.1).sum::<f32>() + PRIOR;
+            for &(hash, score) in together.iter().filter(|one| query.wants(one.0)) {
                 let score = weight * score / total;
                 let place = *places.entry(hash).or_insert_with(|| {
-                    let why = Why::BecauseYouWatched(Arc::clone(&cause));
-                    found.push((Proposal { item, hash, score: 0.0, why }, score));
+                    found.push(Found { hash, score: 0.0, most: 0.0, cause });
                     found.len() - 1
                 });
-                let (proposal, best) = &mut found[place];
-                proposal.score += score;
-                if score > *best {
-                    *best = score;
-                    proposal.why = Why::BecauseYouWatched(Arc::clone(&cause));
+                let found = &mut found[place];
+                found.score += score;
+                if score > found.most {
+                    (found.most, found.cause) = (score, cause);
                 }
             }
             weight *= RATIO;
         }
-        let mut proposals: Vec<Proposal> = found.into_iter().map(|(one, _)| one).collect();
-        proposals.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.item.cmp(&b.item)));
-        proposals.truncate(query.proposals());
-        Ok(proposals)
+        keep_best(&mut found, query.proposals(), |a, b| {
+            b.score.total_cmp(&a.score).then_with(|| a.hash.cmp(&b.hash))
+        });
+        let causes: Vec<Arc<str>> = causes.iter().map(|liked| liked.item.into()).collect();
+        let names = items.names(found.iter().map(|found| found.hash));
+        let proposal = |(found, item): (&Found, Option<Arc<str>>)| {
+            let why = Why::BecauseYouWatched(Arc::clone(&causes[found.cause]));
+            Some(Proposal { item: item?, hash: found.hash, score: found.score, why })
+        };
+        Ok(found.iter().zip(names).filter_map(proposal).collect())
     }
 }
