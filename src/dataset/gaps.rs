@@ -13,6 +13,7 @@ use crate::time::EventTime;
 const REMEMBERED: usize = 1_000_000;
 
 /// Gives every event the session it falls into.
+#[derive(Clone)]
 pub struct Sessions {
     gap_ms: i64,
     limit: usize,

@@ -1,4 +1,4 @@
-//! The maths of item vectors and their format on disk.
+//! The maths of item vectors and their format on disk, and of judging scores.
 //!
 //! Enters: interactions as pairs of numbers, histories as positions, bytes. Leaves: trained item
 //! vectors, user vectors, bytes. Part of the floor. It does no I/O, looks at no clock, imports ids
@@ -13,12 +13,14 @@
 //! | [`Basis`] | the frozen outcome of a training run, with its byte format |
 //! | [`FoldIn`] | history → user vector |
 //! | [`decayed`], [`HistoryWeights`] | forgetting |
+//! | [`outcomes`] | AUC, log loss and calibration of scores, whoever made them |
 
 mod basis;
 mod cholesky;
 mod decay;
 mod fold_in;
 pub mod ials;
+pub mod outcomes;
 mod parallel;
 mod principal;
 pub mod ridge;
