@@ -40,9 +40,18 @@ fn diginetica_per_event_reaches_the_published_best_and_more() {
     };
     let protocol = Protocol::Periods { length_ms: PERIOD_MS, per_event: true };
     let plan = plan(&log, &protocol, &selection).expect("a plan");
-    let arms = vec![Arm { name: "blend".into(), sources: SourceKind::ALL.to_vec() }];
+    let arms = vec![Arm::new("blend", &SourceKind::ALL)];
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
-    let run = Run { log: &log, plan: &plan, given: &[], arms, top: LIST, lists, repeats: true };
+    let run = Run {
+        log: &log,
+        plan: &plan,
+        given: &[],
+        arms,
+        top: LIST,
+        lists,
+        repeats: true,
+        target: selection.target,
+    };
     let found = run.evaluate(
         FoldRules::default(),
         &GlobalConfig::default(),

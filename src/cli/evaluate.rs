@@ -11,8 +11,8 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::dataset::{Dataset, DatasetError, Format, ItemColumns, Items, RefusedRow};
 use crate::evaluation::{
-    Arm, GivenTarget, Log, Protocol, Run, Selection, Target, plan, read_negatives, report,
-    sliding_svg,
+    Arm, Controls, GivenTarget, Log, Protocol, Run, Selection, Target, plan, read_negatives,
+    report, sliding_svg,
 };
 use crate::event::MAX_COUNT;
 use crate::runtime::Stop;
@@ -58,10 +58,22 @@ enum Update {
     Period,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum VectorsName {
+    /// They move with every interaction, as they serve; always there
+    Online,
+    /// They stay where training left them
+    Frozen,
+    /// There are none
+    Off,
+}
+
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   driftline evaluate movielens ml-1m
   driftline evaluate kuairand KuaiRand-Pure --target long-view --ablate --plot kuairand.svg
+  driftline evaluate kuairand KuaiRand-Pure --target long-view --impressions --sample 0.1
+  driftline evaluate kuairand KuaiRand-Pure --target long-view --vectors online,frozen,off
   driftline evaluate sessions diginetica --protocol periods --update event --sample 0.25
   driftline evaluate movielens ml-1m --protocol leave-last-out --json result.json
   driftline evaluate movielens ml-1m --protocol negatives --negatives ml-1m.test.negative
@@ -94,7 +106,15 @@ pub struct Args {
     /// Also each source alone, and the blend without it
     #[arg(long)]
     ablate: bool,
-    /// The share of targets scored, above 0, at most 1
+    /// Also how well scores tell what was taken of what was shown: AUC, GAUC, order within
+    /// sessions, log loss, calibration. For kuairand; taken is what is a --target
+    #[arg(long)]
+    impressions: bool,
+    /// Beside item vectors that move: nearest and the blend with others, compared on the items that
+    /// training knew and on newer ones
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "online,frozen,off")]
+    vectors: Vec<VectorsName>,
+    /// The share of targets scored, and of users whose impressions are, above 0, at most 1
     #[arg(long, default_value_t = 1.0, value_parser = parse_share)]
     sample: f64,
     /// The share of places given to items drawn at random, in place of `serving.exploration`
@@ -110,7 +130,8 @@ pub struct Args {
     #[arg(long)]
     newcomers: bool,
     /// Items of the catalog, in a CSV, Parquet or JSON lines file whose columns are named as the
-    /// catalog's fields [default: for kuairand, videos.parquet beside the log]
+    /// catalog's fields, or in movies.dat, movies.csv or u.item of MovieLens [default: for kuairand,
+    /// videos.parquet in the log's folder; for movielens, such a file beside the ratings]
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
     /// Protocol periods: how long one is
@@ -177,10 +198,11 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         log: &log,
         plan: &planned,
         given: &given,
-        arms: Arm::all(&sources, args.ablate),
+        arms: args.arms(&sources),
         top: args.top,
         lists: ListRules { exploration: args.exploration, ..config.serving.list_rules() },
         repeats: selection.repeats,
+        target: selection.target,
     };
     let found =
         run.evaluate(config.state.rules(), &config.global, catalog, &config.items, |done| {
@@ -213,6 +235,13 @@ impl Args {
     fn protocol(&self) -> Result<(Protocol, Vec<GivenTarget>), Failure> {
         if self.negatives.is_some() && self.protocol != ProtocolName::Negatives {
             return Err("--negatives goes with --protocol negatives".into());
+        }
+        if self.impressions && self.protocol != ProtocolName::Prequential {
+            return Err(
+                "--impressions goes with --protocol prequential: others do not go through \
+                        the log in its order"
+                    .into(),
+            );
         }
         Ok(match (self.protocol, &self.negatives) {
             (ProtocolName::Negatives, Some(file)) => {
@@ -247,7 +276,7 @@ impl Args {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} rows read") {
             bar.set_style(style);
         }
-        let mut log = Log::default();
+        let mut log = if self.impressions { Log::with_exposures() } else { Log::default() };
         let mut bad_rows = 0;
         for path in &self.paths {
             for row in Dataset::open(self.format, path, &self.columns.mapping())? {
@@ -266,6 +295,10 @@ impl Args {
         if bad_rows > 0 {
             eprintln!("{bad_rows} rows that cannot be read were passed over");
         }
+        if self.impressions && log.exposures().is_empty() {
+            let advice = "leave out --impressions, or read a log of what was shown as kuairand";
+            return Err(format!("the data does not say what was shown; {advice}").into());
+        }
         log.finish(Gap::sessions(self.session_gap, self.format));
         Ok(Some(log))
     }
@@ -275,7 +308,7 @@ impl Args {
         let mut catalog = Catalog::default();
         let mut files = Vec::new();
         match &self.catalog {
-            Some(file) => files.push(Items::open(file, None, ItemColumns::default())?),
+            Some(file) => files.push(self.open_catalog(file)?),
             None => {
                 for path in &self.paths {
                     files.extend(Items::of_dataset(self.format, path)?);
@@ -297,6 +330,22 @@ impl Args {
             }
         }
         Ok(catalog)
+    }
+
+    fn open_catalog(&self, file: &Path) -> Result<Items, DatasetError> {
+        match self.format {
+            Format::MovieLens if Items::is_movies(file) => Items::of_movies(file),
+            _ => Items::open(file, None, ItemColumns::default()),
+        }
+    }
+
+    fn arms(&self, sources: &[SourceKind]) -> Vec<Arm> {
+        let mut arms = Arm::all(sources, self.ablate);
+        let wants = |vectors| self.vectors.contains(&vectors);
+        let controls =
+            Controls { frozen: wants(VectorsName::Frozen), off: wants(VectorsName::Off) };
+        Arm::add_controls(&mut arms, controls);
+        arms
     }
 
     fn selection(&self, log: &Log) -> Selection {

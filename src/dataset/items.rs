@@ -1,5 +1,5 @@
-//! Items of a platform's own export: CSV, Parquet or JSON lines. Enters: a file and the names of
-//! its columns. Leaves: catalog items, and rows that are none with the reason. A bad row costs
+//! Items of a platform's own export, CSV, Parquet or JSON lines, and those that public data sets
+//! bring along. Enters: a file and the names of its columns. Leaves: catalog items, and rows that are none with the reason. A bad row costs
 //! only itself. Never guesses: a column that is not named is read only under the name that the
 //! catalog's schema gives it.
 
@@ -16,6 +16,7 @@ use super::cell::{Cell, Expected};
 use super::columns::TimeUnit;
 use super::error::{DatasetError, shown};
 use super::lines::Lines;
+use super::movies::Movies;
 use super::table::{PARQUET_MAGIC, Tables, columns_of};
 use crate::event::{CatalogItem, CatalogRecord, MAX_RECORD_BYTES};
 
@@ -141,18 +142,43 @@ enum Source {
         /// Columns named by the caller that no line has had yet.
         unseen: Vec<String>,
     },
+    Movies(Movies),
 }
 
 impl Items {
-    /// The items that a data set brings along: `videos.parquet` or `videos.csv` of KuaiRand. None
-    /// where it brings none.
+    /// The items that a data set brings along: `videos.parquet` or `videos.csv` of KuaiRand,
+    /// `movies.dat`, `movies.csv` or `u.item` of MovieLens, beside the ratings. None where it brings
+    /// none.
     ///
     /// # Errors
     /// Where they are there and cannot be read.
     pub fn of_dataset(format: Format, path: &Path) -> Result<Option<Self>, DatasetError> {
+        match format {
+            Format::KuaiRand => Self::of_videos(path),
+            Format::MovieLens => {
+                Movies::beside(path).map(|file| Self::of_movies(&file)).transpose()
+            }
+            Format::Sessions | Format::Columns => Ok(None),
+        }
+    }
+
+    /// Whether a file has the name of films of MovieLens.
+    pub fn is_movies(file: &Path) -> bool {
+        Movies::is_named_so(file)
+    }
+
+    /// Films of MovieLens: `movies.dat`, `movies.csv` or `u.item`.
+    ///
+    /// # Errors
+    /// Where the file is of another name, or cannot be read.
+    pub fn of_movies(file: &Path) -> Result<Self, DatasetError> {
+        let source = Source::Movies(Movies::open(file)?);
+        Ok(Self { columns: ItemColumns::default(), source })
+    }
+
+    fn of_videos(path: &Path) -> Result<Option<Self>, DatasetError> {
         let files = ["videos.parquet", "videos.csv"].map(|name| path.join(name));
-        let Some(file) = files.iter().find(|file| format == Format::KuaiRand && file.exists())
-        else {
+        let Some(file) = files.iter().find(|file| file.exists()) else {
             return Ok(None);
         };
         let named = [
@@ -197,7 +223,7 @@ impl Items {
     pub fn total_rows(&self) -> Option<u64> {
         match &self.source {
             Source::Table { tables, .. } => tables.total(),
-            Source::Json { .. } => None,
+            Source::Json { .. } | Source::Movies(_) => None,
         }
     }
 
@@ -205,7 +231,7 @@ impl Items {
     /// are opened.
     pub fn unseen_columns(&self) -> &[String] {
         match &self.source {
-            Source::Table { .. } => &[],
+            Source::Table { .. } | Source::Movies(_) => &[],
             Source::Json { unseen, .. } => unseen,
         }
     }
@@ -233,6 +259,7 @@ impl Items {
                 }
                 Err(error) => Err(error),
             },
+            Source::Movies(movies) => movies.read(),
             Source::Json { lines, unseen } => {
                 if !lines.advance()? {
                     return Ok(None);

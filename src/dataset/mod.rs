@@ -12,8 +12,8 @@
 //! | `sessions` | lines of `session item` | click |
 //! | `columns` | any CSV or Parquet, columns named by the caller | click or watch |
 //!
-//! And the items of a platform's own: [`Items`] of a CSV, Parquet or JSON lines file, and of a
-//! [`Database`].
+//! And items: [`Items`] of a CSV, Parquet or JSON lines file, of the films that MovieLens brings
+//! along, and of a [`Database`].
 //!
 //! It must never skip a row in silence, put a value in place of a missing one, or hold a file in
 //! memory. The exceptions to the last hold compact rows and say how many bytes each: MovieLens,
@@ -27,6 +27,7 @@ mod items;
 mod kuairand;
 mod lines;
 mod movielens;
+mod movies;
 mod order;
 mod parquet_rows;
 mod postgres;

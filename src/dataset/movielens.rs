@@ -125,7 +125,7 @@ fn separator_of(line: &[u8]) -> Option<&'static [u8]> {
 }
 
 /// The parts of `line` between occurrences of `separator`.
-fn split<'a>(line: &'a [u8], separator: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn split<'a>(line: &'a [u8], separator: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let part = rest?;

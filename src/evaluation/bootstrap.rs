@@ -1,7 +1,8 @@
 //! Paired bootstrap intervals (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
 //! chapters 8 and 13: percentile intervals, whole clusters resampled). Pure; the seed decides.
 //!
-//! Enters: differences between two ways on the same targets. Leaves: an interval of their mean.
+//! Enters: differences between two ways on the same targets, or any statistic of resampled users.
+//! Leaves: an interval of the mean, or of the statistic.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -38,31 +39,56 @@ pub struct Difference {
     pub value: f64,
 }
 
+/// The group that a user is dealt into, below [`GROUPS`].
+pub fn group_of(user: u32) -> usize {
+    stable_hash(&user.to_le_bytes()) as usize % GROUPS
+}
+
 /// The weighted mean of the differences with its interval; none of nothing.
 pub fn interval(differences: impl Iterator<Item = Difference>, seed: u64) -> Option<Interval> {
     let mut groups = vec![(0.0, 0.0); GROUPS];
+    let mut users = Vec::new();
     for one in differences {
-        let group = &mut groups[stable_hash(&one.user.to_le_bytes()) as usize % GROUPS];
+        let group = &mut groups[group_of(one.user)];
         group.0 += one.weight * one.value;
         group.1 += one.weight;
+        users.push(one.user);
     }
-    groups.retain(|group| group.1 > 0.0);
-    if groups.is_empty() {
-        return None;
-    }
-    let mean = |sums: (f64, f64)| sums.0 / sums.1;
-    let add = |a: (f64, f64), b: &(f64, f64)| (a.0 + b.0, a.1 + b.1);
+    resample(users.into_iter(), seed, |times| {
+        let (sum, weight) = groups.iter().zip(times).fold((0.0, 0.0), |sums, (group, &times)| {
+            (sums.0 + f64::from(times) * group.0, sums.1 + f64::from(times) * group.1)
+        });
+        (weight > 0.0).then(|| sum / weight)
+    })
+}
+
+/// A statistic of the targets of these users with its interval. `statistic` is given how often each
+/// group of [`group_of`] was drawn, first each once; resamples of which it says nothing are left
+/// out. None where it says nothing of all.
+pub fn resample(
+    users: impl Iterator<Item = u32>,
+    seed: u64,
+    mut statistic: impl FnMut(&[u32]) -> Option<f64>,
+) -> Option<Interval> {
+    let mut times = vec![0; GROUPS];
+    users.for_each(|user| times[group_of(user)] = 1);
+    let there: Vec<usize> = (0..GROUPS).filter(|&group| times[group] > 0).collect();
+    let mean = statistic(&times)?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let drawn = (0..groups.len()).map(|_| &groups[random.random_range(0..groups.len())]);
-            mean(drawn.fold((0.0, 0.0), add))
+    let mut found: Vec<f64> = (0..RESAMPLES)
+        .filter_map(|_| {
+            times.fill(0);
+            for _ in 0..there.len() {
+                times[there[random.random_range(0..there.len())]] += 1;
+            }
+            statistic(&times)
         })
         .collect();
-    means.sort_by(f64::total_cmp);
-    let at = |share: f64| means[(share * (RESAMPLES - 1) as f64).round() as usize];
-    let all = mean(groups.iter().fold((0.0, 0.0), add));
-    Some(Interval { mean: all, low: at(0.025), high: at(0.975) })
+    found.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        found.get((share * found.len().saturating_sub(1) as f64).round() as usize).copied()
+    };
+    Some(Interval { mean, low: at(0.025)?, high: at(0.975)? })
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A data set's events in memory, in time order, ids as numbers: protocols look ahead, the product
 //! never does.
 //!
-//! Enters: rows. Leaves: [`Log`]; about 80 bytes an event, and each id once.
+//! Enters: rows. Leaves: [`Log`]; about 80 bytes an event, 48 an exposure where they are kept, and
+//! each id once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::dataset::{Row, RowKind, Sessions};
 use crate::event::Source;
@@ -34,6 +35,23 @@ pub struct Event {
     fold_id: u32,
     /// Its session's key; none where the data set says nothing of sessions.
     session: Option<u64>,
+}
+
+/// That an item was shown to a user, whatever came of it. Numbers are those of [`Event`].
+#[derive(Clone, Copy, Debug)]
+pub struct Exposure {
+    /// To whom.
+    pub user: u32,
+    /// What.
+    pub item: u32,
+    /// When.
+    pub at: EventTime,
+    /// The row of the data set it was made of; what came of it are the events of the same row.
+    pub row: u32,
+    /// Its session's key. Where nothing says what sessions are, a day of the user's.
+    pub session: u64,
+    surface: u32,
+    has_session: bool,
 }
 
 /// What counts as something the user wanted.
@@ -122,6 +140,8 @@ impl Texts {
 #[derive(Default)]
 pub struct Log {
     events: Vec<Event>,
+    exposures: Vec<Exposure>,
+    keeps_exposures: bool,
     /// Items, by number.
     pub items: Texts,
     users: Texts,
@@ -131,7 +151,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Adds what a row becomes; nothing for an impression.
+    /// An empty log that keeps what was shown too.
+    pub fn with_exposures() -> Self {
+        Self { keeps_exposures: true, ..Self::default() }
+    }
+
+    /// Adds what a row becomes: for an impression an exposure where they are kept, else nothing.
     pub fn push(&mut self, row: &Row) {
         let shared = self.last_row.is_some_and(|(number, at, kind)| {
             number == row.number && at == row.at && kind != row.kind
@@ -141,6 +166,18 @@ impl Log {
         }
         self.last_row = Some((row.number, row.at, row.kind));
         let session = row.session.as_deref().unwrap_or_default();
+        if row.kind == RowKind::Impression && self.keeps_exposures {
+            let user_hash = stable_hash(row.user.as_str().as_bytes());
+            self.exposures.push(Exposure {
+                user: self.users.place(row.user.as_str()),
+                item: self.items.place(row.item.as_str()),
+                at: row.at,
+                row: self.rows,
+                session: session_key(user_hash, session, row.at),
+                surface: self.surfaces.place(row.surface.as_ref().map_or("", |s| s.as_str())),
+                has_session: row.session.is_some(),
+            });
+        }
         let Some(event) = row.event(session, 0) else { return };
         let user_hash = stable_hash(event.user.as_bytes());
         let fold = FoldEvent::from_event(&event, user_hash);
@@ -160,22 +197,43 @@ impl Log {
         self.events.push(event);
     }
 
-    /// Puts the events in time order, as published logs often are not, those of one time as they
-    /// came; then gives those without session one that `derived` tells.
+    /// Puts events and exposures in time order, as published logs often are not, those of one time
+    /// as they came; then gives those without session one that `derived` tells. What is shown and
+    /// what is done have sessions of their own: a history must not know what else was shown.
     pub fn finish(&mut self, derived: Option<Sessions>) {
         self.events.sort_by_key(|event| event.at);
+        self.exposures.sort_by_key(|exposure| exposure.at);
         let Some(mut derived) = derived else { return };
+        let mut of_exposures = derived.clone();
+        let session = |derived: &mut Sessions, user: &str, at| {
+            let session = derived.of(&UserId::from(user), at);
+            session_key(stable_hash(user.as_bytes()), &session, at)
+        };
         for event in self.events.iter_mut().filter(|event| event.session.is_none()) {
             let user = &*self.users.texts[event.user as usize];
-            let session = derived.of(&UserId::from(user), event.at);
-            let user = stable_hash(user.as_bytes());
-            event.session = Some(session_key(user, &session, event.at));
+            event.session = Some(session(&mut derived, user, event.at));
+        }
+        for exposure in self.exposures.iter_mut().filter(|exposure| !exposure.has_session) {
+            let user = &*self.users.texts[exposure.user as usize];
+            exposure.session = session(&mut of_exposures, user, exposure.at);
         }
     }
 
     /// In the order they came, or in time order once finished.
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// What was shown, where it is kept, in the same order.
+    pub fn exposures(&self) -> &[Exposure] {
+        &self.exposures
+    }
+
+    /// What came of each exposure: whether there is a `target` of the same row. In their order.
+    pub fn outcomes(&self, target: Target) -> Vec<bool> {
+        let wanted: HashSet<u32> =
+            self.events.iter().filter(|event| event.is(target)).map(|event| event.row).collect();
+        self.exposures.iter().map(|exposure| wanted.contains(&exposure.row)).collect()
     }
 
     /// The `event` as the worker folds it.
@@ -196,12 +254,27 @@ impl Log {
 
     /// The user's id.
     pub fn user(&self, event: &Event) -> &str {
-        &self.users.texts[event.user as usize]
+        self.user_of(event.user)
+    }
+
+    /// The id of the user of this number.
+    pub fn user_of(&self, number: u32) -> &str {
+        &self.users.texts[number as usize]
+    }
+
+    /// The id of the item of this number.
+    pub fn item_of(&self, number: u32) -> &str {
+        &self.items.texts[number as usize]
+    }
+
+    /// Where it was shown; empty where not known.
+    pub fn surface_of(&self, exposure: &Exposure) -> &str {
+        &self.surfaces.texts[exposure.surface as usize]
     }
 
     /// The item's id.
     pub fn item(&self, event: &Event) -> &str {
-        &self.items.texts[event.item as usize]
+        self.item_of(event.item)
     }
 
     /// The surface; empty where not known.

@@ -135,6 +135,12 @@ pub fn gini(counts: &[u32], items: usize) -> f64 {
     weighted / (n * total)
 }
 
+/// −log2 of an item's popularity, in bits: `times` of `all` events were of it. Each of the `items`
+/// has one more than it had, so that what nobody has watched yet is rare, not infinitely so.
+pub fn self_information(times: u32, all: u64, items: u64) -> f64 {
+    ((all + items) as f64 / (f64::from(times) + 1.0)).log2()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -182,6 +188,13 @@ mod tests {
         assert_eq!(gini(&[5, 0, 0, 0], 4), 0.75);
         assert_eq!(gini(&[3, 3, 3], 3), 0.0);
         assert_eq!((gini(&[], 0), coverage(&[], 0)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_half_of_all_events_are_of_has_one_bit_and_what_nobody_watched_has_the_most() {
+        assert!((self_information(1_000_000, 2_000_000, 2) - 1.0).abs() < 1e-6);
+        assert_eq!(self_information(0, 0, 8), 3.0);
+        assert!(self_information(0, 100, 8) > self_information(1, 100, 8));
     }
 
     proptest! {

@@ -4,7 +4,9 @@
 //! writes as Markdown, JSON and SVG. Never ranks by itself, never reads Kafka. A program-side
 //! room: it puts rooms together as the worker does, without wires.
 
+mod arm;
 pub mod bootstrap;
+pub mod impressions;
 mod log;
 pub mod metrics;
 mod plot;
@@ -13,59 +15,30 @@ mod replayer;
 pub mod report;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-pub use log::{Event, LONG_VIEW_MS, LONG_VIEW_SHARE, Log, Target};
+pub use arm::{Arm, Controls, Vectors};
+pub use impressions::Impressions;
+pub use log::{Event, Exposure, LONG_VIEW_MS, LONG_VIEW_SHARE, Log, Target};
 pub use plot::sliding_svg;
 pub use protocol::{
     GivenTarget, LeftOut, NegativesError, Plan, PlanError, Protocol, Selection, Step, plan,
     read_negatives,
 };
 pub use replayer::{ReplayError, Replayer};
+pub use vectors::Standing;
 
-use self::metrics::{Metric, Placed};
+use self::impressions::Shown;
+use self::metrics::{Metric, Placed, self_information};
 use crate::catalog::Catalog;
 use crate::config::{GlobalConfig, ItemsConfig};
 use crate::event::RecommendedItem;
 use crate::feature::FoldRules;
-use crate::serving::{ListRules, SourceKind};
+use crate::serving::ListRules;
 use crate::time::EventTime;
-
-/// A choice of sources that is evaluated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arm {
-    /// As reports name it.
-    pub name: String,
-    /// The sources, in the order in which they are asked.
-    pub sources: Vec<SourceKind>,
-}
-
-impl Arm {
-    /// The blend of `sources` first, then the popularity floor: trending alone. With `ablate`
-    /// also each source alone, and the blend without each.
-    pub fn all(sources: &[SourceKind], ablate: bool) -> Vec<Arm> {
-        let mut arms = vec![Arm { name: "blend".into(), sources: sources.to_vec() }];
-        let mut add = |name: String, sources: Vec<SourceKind>| {
-            let is_new = arms.iter().all(|arm| arm.sources != sources);
-            if is_new && !sources.is_empty() {
-                arms.push(Arm { name, sources });
-            }
-        };
-        add("trending (floor)".into(), vec![SourceKind::Trending]);
-        if ablate {
-            for &kind in sources {
-                add(kind.name().into(), vec![kind]);
-            }
-            for &kind in sources {
-                let rest = sources.iter().copied().filter(|&other| other != kind).collect();
-                add(format!("without {}", kind.name()), rest);
-            }
-        }
-        arms
-    }
-}
 
 /// One scored target.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +51,8 @@ pub struct Scored {
     pub period: u32,
     /// Its weight in the means, all adding up to 1: with periods each weighs the same.
     pub weight: f64,
+    /// What was known of its item.
+    pub standing: Standing,
 }
 
 /// What an arm did.
@@ -93,6 +68,10 @@ pub struct ArmResult {
     pub diversity: f64,
     /// How many such lists there were.
     pub diverse_lists: u32,
+    /// Sum, over all that was listed, of how little popular it was then, in bits.
+    pub novelty: f64,
+    /// How much was listed.
+    pub listed: u64,
     /// For reading the users and making the lists.
     pub took: Duration,
 }
@@ -104,12 +83,12 @@ pub struct Evaluation {
     pub scored: Vec<Scored>,
     /// The first is the blend.
     pub arms: Vec<ArmResult>,
+    /// What was shown, and each arm's score for it; none where the log keeps no exposures.
+    pub impressions: Impressions,
     /// Events folded or learnt.
     pub learnt: u64,
     /// For folding and learning.
     pub learning_took: Duration,
-    /// Targets of items that no table knew: no source can find them.
-    pub new_items: u64,
     /// Items known at the end.
     pub items: usize,
 }
@@ -130,6 +109,8 @@ pub struct Run<'a> {
     pub lists: ListRules,
     /// Whether lists may hold what the user has had.
     pub repeats: bool,
+    /// What counts as taken, of what was shown.
+    pub target: Target,
 }
 
 impl Run<'_> {
@@ -146,18 +127,24 @@ impl Run<'_> {
         items: &ItemsConfig,
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Option<Evaluation>, ReplayError> {
-        let arms = self.arms.iter().map(|arm| arm.sources.as_slice());
-        let mut replayer = Replayer::new(self.log, rules, global, catalog, items, self.lists, arms);
+        let mut replayer =
+            Replayer::new(self.log, rules, global, catalog, items, self.lists, &self.arms);
         let mut found = Evaluation {
             scored: Vec::with_capacity(self.plan.periods.len()),
             arms: self.arms.iter().map(|arm| self.empty(arm)).collect(),
+            impressions: Impressions::new(self.arms.len()),
             learnt: 0,
             learning_took: Duration::ZERO,
-            new_items: 0,
             items: 0,
         };
+        let outcomes = self.log.outcomes(self.target);
+        // Nobody asks before the first target.
+        let first_asked = self.plan.steps.iter().position(|step| step.asks()).unwrap_or(0);
         let mut learning = Instant::now();
         for (done, step) in self.plan.steps.iter().enumerate() {
+            if done == first_asked {
+                replayer.answer_from_now_on()?;
+            }
             match *step {
                 Step::Fold(place) => replayer.fold(&self.log.events()[place as usize])?,
                 Step::Learn(place) => {
@@ -167,6 +154,12 @@ impl Run<'_> {
                 Step::Score(place) => {
                     found.learning_took += learning.elapsed();
                     self.score(&replayer, place, &mut found)?;
+                    learning = Instant::now();
+                }
+                Step::Judge(place) => {
+                    found.learning_took += learning.elapsed();
+                    let taken = outcomes[place as usize];
+                    self.judge(&replayer, place, taken, &mut found.impressions)?;
                     learning = Instant::now();
                 }
             }
@@ -180,11 +173,32 @@ impl Run<'_> {
         Ok(Some(found))
     }
 
+    fn judge(
+        &self,
+        replayer: &Replayer<'_>,
+        place: u32,
+        taken: bool,
+        found: &mut Impressions,
+    ) -> Result<(), ReplayError> {
+        let exposure = &self.log.exposures()[place as usize];
+        found.shown.push(Shown { user: exposure.user, session: exposure.session, taken });
+        replayer.scores(exposure, |arm, score| found.scores[arm].push(score))?;
+        Ok(())
+    }
+
     fn empty(&self, arm: &Arm) -> ArmResult {
         let placed = Vec::with_capacity(self.plan.periods.len());
         let shown = vec![0; self.log.items.len()];
-        let arm = arm.clone();
-        ArmResult { arm, placed, shown, diversity: 0.0, diverse_lists: 0, took: Duration::ZERO }
+        ArmResult {
+            arm: arm.clone(),
+            placed,
+            shown,
+            diversity: 0.0,
+            diverse_lists: 0,
+            novelty: 0.0,
+            listed: 0,
+            took: Duration::ZERO,
+        }
     }
 
     fn score(
@@ -200,13 +214,16 @@ impl Run<'_> {
         let given = self.plan.given.get(number).map(|&line| &self.given[line]);
         // Among given negatives any item may be asked for, so all that sources know is ranked.
         let count = if given.is_some() { known.max(self.top) } else { self.top };
-        found.new_items += u64::from(!replayer.knows(wanted));
+        let items = self.log.items.len() as u64;
         replayer.lists(event, count, self.repeats, |arm, list, took| {
             let result = &mut found.arms[arm];
             result.took += took;
             for item in list.iter().take(self.top) {
                 if let Some(item) = self.log.items.find(&item.item) {
                     result.shown[item as usize] += 1;
+                    let (times, all) = replayer.popularity(item);
+                    result.novelty += self_information(times, all, items);
+                    result.listed += 1;
                 }
             }
             if let Some(diversity) = replayer.diversity(&list[..list.len().min(self.top)]) {
@@ -227,6 +244,7 @@ impl Run<'_> {
             at: event.at,
             period: self.plan.periods[number],
             weight: 1.0,
+            standing: replayer.standing(event.item),
         });
         Ok(())
     }
@@ -264,14 +282,50 @@ impl Evaluation {
         self.arms[arm].diversity / f64::from(self.arms[arm].diverse_lists.max(1))
     }
 
+    /// Novelty: the mean of −log2 of the popularity of what is listed, in bits (Zhou et al.,
+    /// "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 2010), where
+    /// popularity is what was known when it was listed.
+    pub fn novelty(&self, arm: usize) -> f64 {
+        self.arms[arm].novelty / self.arms[arm].listed.max(1) as f64
+    }
+
+    /// Targets of this standing.
+    pub fn standing(&self, standing: Standing) -> usize {
+        self.scored.iter().filter(|one| one.standing == standing).count()
+    }
+
     /// How much the blend is above an arm, with its paired interval.
     pub fn gain_over(&self, arm: usize, metric: Metric, seed: u64) -> Option<bootstrap::Interval> {
-        let pairs = self.arms[0].placed.iter().zip(&self.arms[arm].placed).zip(&self.scored);
-        let differences = pairs.map(|((blend, other), scored)| bootstrap::Difference {
+        self.gain_between(0, arm, metric, None, seed)
+    }
+
+    /// How much one arm is above another on the targets of a standing, or on all, with its paired
+    /// interval; none where there are no such targets.
+    pub fn gain_between(
+        &self,
+        arm: usize,
+        other: usize,
+        metric: Metric,
+        standing: Option<Standing>,
+        seed: u64,
+    ) -> Option<bootstrap::Interval> {
+        let pairs = self.arms[arm].placed.iter().zip(&self.arms[other].placed).zip(&self.scored);
+        let wanted = pairs.filter(|(_, one)| standing.is_none_or(|only| one.standing == only));
+        let differences = wanted.map(|((one, other), scored)| bootstrap::Difference {
             user: scored.user,
             weight: scored.weight,
-            value: metric.of(blend) - metric.of(other),
+            value: metric.of(one) - metric.of(other),
         });
         bootstrap::interval(differences, seed)
+    }
+
+    /// The mean of a metric over the targets of a standing; none where there are none.
+    pub fn mean_of(&self, arm: usize, metric: Metric, standing: Standing) -> Option<f64> {
+        let pairs = self.arms[arm].placed.iter().zip(&self.scored);
+        let wanted = pairs.filter(|(_, one)| one.standing == standing);
+        let (sum, weight) = wanted.fold((0.0, 0.0), |(sum, weight), (placed, one)| {
+            (sum + one.weight * metric.of(placed), weight + one.weight)
+        });
+        (weight > 0.0).then(|| sum / weight)
     }
 }

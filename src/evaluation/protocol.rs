@@ -1,19 +1,21 @@
 //! What is scored when, and what is learnt when. Pure: a log and a protocol make a [`Plan`].
 //!
 //! Enters: a [`Log`]. Leaves: steps for the replayer. Never lets a target be folded or learnt
-//! before it is scored; events of one exposure (its click and its watch) go together.
+//! before it is scored, nor what came of an exposure before that is; events of one exposure (its
+//! click and its watch) go together.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::log::{Event, Log, Target};
+use super::log::{Event, Exposure, Log, Target};
 use crate::ids::stable_hash;
 
 /// A named way of evaluating.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// Every target is scored, then folded and learnt: the headline, and what happens in
-    /// production (Dawid, 1984; Gama et al., 2013).
+    /// production (Dawid, 1984; Gama et al., 2013). The only one that judges what was shown, where
+    /// the log keeps it: each exposure before what came of it.
     Prequential,
     /// Learn the periods before p, test on p, for every p (ADER; Mi et al., RecSys 2020): items
     /// not seen before p are left out, then users with one event in p. Users' histories go on
@@ -77,15 +79,32 @@ pub struct Selection {
     pub seed: u64,
 }
 
+impl Selection {
+    /// Whether what has this hash is in the sample.
+    fn is_drawn(&self, hash: u64) -> bool {
+        let draw = stable_hash(&(hash ^ stable_hash(&self.seed.to_le_bytes())).to_le_bytes());
+        self.sample >= 1.0 || (draw as f64) < self.sample * u64::MAX as f64
+    }
+}
+
 /// What the replayer does next, with the event at this place of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Rank the event's item in the list that its user would get.
     Score(u32),
+    /// Score what was shown: the exposure at this place, in place of an event.
+    Judge(u32),
     /// Fold it into its user's history.
     Fold(u32),
     /// Let the tables over all users learn it.
     Learn(u32),
+}
+
+impl Step {
+    /// Whether somebody is served.
+    pub fn asks(self) -> bool {
+        matches!(self, Step::Score(_) | Step::Judge(_))
+    }
 }
 
 /// A protocol on a log.
@@ -193,13 +212,31 @@ impl<'a> Planner<'a> {
     }
 
     fn prequential(&mut self) {
+        let mut shown = 0;
         for exposure in self.exposures() {
+            let first = self.event(exposure.start);
+            shown = self.judge_until(shown, |one| (one.at, one.row) <= (first.at, first.row));
             self.score_targets(exposure.clone(), 0);
             for place in exposure {
                 self.fold(place);
                 self.learn(place);
             }
         }
+        self.judge_until(shown, |_| true);
+    }
+
+    /// Judges exposures from the one at `begin` on, as long as they come `before`. Returns the place
+    /// of the first that does not. The sample is of users: what is shown to one is compared.
+    fn judge_until(&mut self, begin: usize, before: impl Fn(&Exposure) -> bool) -> usize {
+        let rest = self.log.exposures()[begin..].iter().take_while(|one| before(one));
+        let mut end = begin;
+        for one in rest {
+            if self.selection.is_drawn(stable_hash(self.log.user_of(one.user).as_bytes())) {
+                self.plan.steps.push(Step::Judge(end as u32));
+            }
+            end += 1;
+        }
+        end
     }
 
     fn time_split(&mut self, train_share: f64) {
@@ -331,16 +368,15 @@ impl<'a> Planner<'a> {
     }
 
     fn score_targets(&mut self, exposure: std::ops::Range<u32>, period: u32) {
-        let Selection { sample, seed, repeats, newcomers, .. } = *self.selection;
+        let Selection { repeats, newcomers, .. } = *self.selection;
         for place in exposure.filter(|&place| self.is_target(place)).collect::<Vec<_>>() {
             let event = self.event(place);
             let left_out = &mut self.plan.left_out;
-            let draw = stable_hash(&(event.id ^ stable_hash(&seed.to_le_bytes())).to_le_bytes());
             if !repeats && self.seen.contains(&(event.user, event.item)) {
                 left_out.repeats += 1;
             } else if !newcomers && !self.seen.contains(&(event.user, ANYTHING)) {
                 left_out.newcomers += 1;
-            } else if draw as f64 >= sample * u64::MAX as f64 && sample < 1.0 {
+            } else if !self.selection.is_drawn(event.id) {
                 left_out.not_drawn += 1;
             } else {
                 self.plan.steps.push(Step::Score(place));

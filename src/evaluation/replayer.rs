@@ -4,22 +4,24 @@
 //! a room does: fold, tables and pipeline are the worker's own.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::log::{Event, Log};
+use super::arm::{Arm, Vectors};
+use super::log::{Event, Exposure, Log};
+use super::vectors::{FrozenTables, Standing};
 use crate::catalog::Catalog;
 use crate::config::{GlobalConfig, ItemsConfig};
 use crate::embedding::{Beginnings, FirstBasis, ItemFold, ItemState, ItemTables, TablesError};
 use crate::event::{Interaction, RecommendedItem, Request};
 use crate::feature::{Corrupt, FoldRules, Positives, UserState};
-use crate::global::{GlobalTables, TransitionLearner, Waiting};
+use crate::global::{GlobalTables, TransitionLearner, Transitions, Waiting};
 use crate::ids::{Prehashed, Surface, UserId, stable_hash};
 use crate::model::ials::IalsConfig;
 use crate::model::ridge::Unsolved;
 use crate::model::{BasisVersion, HistoryWeights, ModelError};
 use crate::serving::{
-    BlendLearner, ListRules, Pipeline, Query, Shown, SourceKind, World, blend_learner,
-    intra_list_diversity, untrained_of,
+    BlendLearner, ListRules, Pipeline, Query, Shown, World, blend_learner, intra_list_diversity,
+    untrained_of,
 };
 
 /// Operands are folded into the state at this size, in bytes, as the store's compaction does.
@@ -31,6 +33,13 @@ const REFRESH_AT_MOST: u64 = 1_000;
 
 /// Rows are taken from the tables when so many wait.
 const TAKEN_AT: usize = 4_096;
+
+/// What a source puts forward to score what was shown, at least: where it is further down, its word
+/// counts for little. More takes longer.
+const PUT_FORWARD: usize = 200;
+
+/// Nobody's lists.
+static NOTHING_SHOWN: LazyLock<Shown> = LazyLock::new(Shown::default);
 
 /// Why a log could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +77,7 @@ impl StoredUser {
 
 /// A choice of sources as it serves.
 struct Server {
+    vectors: Vectors,
     pipeline: Pipeline,
     blend: BlendLearner,
 }
@@ -79,12 +89,14 @@ struct Items {
     tables: ItemTables,
     first_basis: Option<FirstBasis>,
     live: Option<BasisVersion>,
+    /// Kept where an arm wants them.
+    frozen: Option<FrozenTables>,
     /// Positive interactions that the live basis was trained on.
     trained_on: usize,
 }
 
 impl Items {
-    fn new(config: &ItemsConfig) -> Self {
+    fn new(config: &ItemsConfig, wants_frozen: bool) -> Self {
         let trainer = || {
             let limits = config.first_basis_limits();
             FirstBasis::new(limits, IalsConfig::VIDEOS, HistoryWeights::VIDEOS)
@@ -95,6 +107,7 @@ impl Items {
             tables: ItemTables::new(config.tables()),
             first_basis: config.first_basis.enabled.then(trainer),
             live: None,
+            frozen: wants_frozen.then(|| FrozenTables::new(config.tables())),
             trained_on: 0,
         }
     }
@@ -105,6 +118,9 @@ impl Items {
         self.fold.learn(state, hash, one);
         state.retain_vectors(|version| self.live == Some(version));
         self.tables.apply_state(one.item, state)?;
+        if let Some(frozen) = &self.frozen {
+            frozen.apply(one.item, state.features())?;
+        }
         let Some(trainer) = &mut self.first_basis else { return Ok(()) };
         trainer.observe(one);
         if !trainer.is_due(self.trained_on) {
@@ -113,6 +129,9 @@ impl Items {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         if let Some(trained) = trainer.train(threads, || true)? {
             self.trained_on = trained.positives;
+            if let Some(frozen) = &self.frozen {
+                frozen.replace(trained.basis.clone(), self.live)?;
+            }
             let basis = self.tables.set_basis(trained.basis)?;
             if let Some(earlier) = self.live.replace(basis.version()) {
                 self.tables.drop_basis(earlier);
@@ -120,6 +139,59 @@ impl Items {
             }
             self.fold.add_basis(basis);
         }
+        Ok(())
+    }
+
+    /// The tables that an arm serves from.
+    fn tables(&self, vectors: Vectors) -> &ItemTables {
+        match (&self.frozen, vectors) {
+            (Some(frozen), Vectors::Frozen) => frozen.tables(),
+            _ => &self.tables,
+        }
+    }
+}
+
+/// Next-item transitions as they are learnt here, where nobody waits: as soon as enough rows are new.
+struct Following {
+    learner: TransitionLearner,
+    waiting: Waiting,
+    /// Rows taken since the newest map, and rows before it.
+    since: usize,
+    before: usize,
+    /// Whether somebody is served already.
+    answers: bool,
+}
+
+impl Following {
+    /// Solves before anything else happens: every run alike. As long as nobody is served, only the
+    /// blend's predictions use the maps, and one at each doubling does: a map takes seconds.
+    fn learn(&mut self, transitions: &Transitions) -> Result<(), Unsolved> {
+        if transitions.waiting() < self.learner.missing().min(TAKEN_AT) {
+            return Ok(());
+        }
+        self.take(transitions);
+        if self.learner.missing() == 0 && (self.answers || self.since >= self.before) {
+            self.solve(transitions)?;
+        }
+        Ok(())
+    }
+
+    /// From now on somebody is served, at first from all that is known.
+    fn answer(&mut self, transitions: &Transitions) -> Result<(), Unsolved> {
+        self.answers = true;
+        self.take(transitions);
+        if self.learner.has_new() { self.solve(transitions) } else { Ok(()) }
+    }
+
+    fn take(&mut self, transitions: &Transitions) {
+        transitions.take(&mut self.waiting);
+        self.since += self.waiting.len();
+        self.learner.learn(&self.waiting);
+    }
+
+    fn solve(&mut self, transitions: &Transitions) -> Result<(), Unsolved> {
+        self.before += std::mem::take(&mut self.since);
+        transitions.publish(Arc::new(self.learner.begin().solve(|| true)?));
         Ok(())
     }
 }
@@ -130,37 +202,46 @@ pub struct Replayer<'a> {
     rules: FoldRules,
     users: Vec<StoredUser>,
     global: GlobalTables,
-    transitions: Option<TransitionLearner>,
-    waiting: Waiting,
+    transitions: Option<Following>,
     catalog: Catalog,
     items: Items,
     beginnings: Beginnings,
     positives: Vec<Positives>,
     servers: Vec<Server>,
+    /// Events learnt of each item, by number.
+    times: Vec<u32>,
     learnt: u64,
     refreshed: u64,
 }
 
 impl<'a> Replayer<'a> {
-    /// Nothing learnt yet. Each of `arms`, choices of sources, serves and learns its blend apart.
-    pub fn new<'s>(
+    /// Nothing learnt yet. Each of `arms` serves and learns its blend apart.
+    pub fn new(
         log: &'a Log,
         rules: FoldRules,
         global: &GlobalConfig,
         catalog: Catalog,
         items: &ItemsConfig,
         lists: ListRules,
-        arms: impl IntoIterator<Item = &'s [SourceKind]>,
+        arms: &[Arm],
     ) -> Self {
-        let servers = arms.into_iter().map(|sources| Server {
-            pipeline: untrained_of(sources, lists),
-            blend: blend_learner(sources),
+        let servers = arms.iter().map(|arm| Server {
+            vectors: arm.vectors,
+            pipeline: untrained_of(&arm.sources, lists),
+            blend: blend_learner(&arm.sources),
         });
         let users = vec![StoredUser::default(); log.users()];
         let servers = servers.collect();
         let positives = vec![Positives::default(); log.users()];
-        let items = Items::new(items);
-        let transitions = global.transitions();
+        let items = Items::new(items, arms.iter().any(|arm| arm.vectors == Vectors::Frozen));
+        let following = |learner| Following {
+            learner,
+            waiting: Waiting::default(),
+            since: 0,
+            before: 0,
+            answers: false,
+        };
+        let transitions = global.transitions().map(following);
         let global = global.tables();
         if transitions.is_some() {
             global.transitions().follow();
@@ -171,12 +252,12 @@ impl<'a> Replayer<'a> {
             users,
             global,
             transitions,
-            waiting: Waiting::default(),
             catalog,
             items,
             beginnings: Beginnings::default(),
             positives,
             servers,
+            times: vec![0; log.items.len()],
             learnt: 0,
             refreshed: 0,
         }
@@ -203,6 +284,7 @@ impl<'a> Replayer<'a> {
     pub fn learn(&mut self, event: &Event) -> Result<(), ReplayError> {
         let positives = &mut self.positives[event.user as usize];
         let user = stable_hash(self.log.user(event).as_bytes());
+        self.times[event.item as usize] += 1;
         let event = self.log.fold_event(event);
         let mut one = event.interaction(user, 0);
         if event.is_positive() {
@@ -210,11 +292,14 @@ impl<'a> Replayer<'a> {
             positives.learn(stable_hash(one.item.as_bytes()), event.at);
         }
         for server in self.servers.iter_mut().filter(|server| server.blend.chooses(&one, false)) {
-            server.blend.observe(&one, &self.global, &self.catalog, &self.items.tables);
+            let items = self.items.tables(server.vectors);
+            server.blend.observe(&one, &self.global, &self.catalog, items);
         }
         self.items.learn(&one)?;
         self.global.learn_one(&one);
-        self.learn_transitions()?;
+        if let Some(transitions) = &mut self.transitions {
+            transitions.learn(self.global.transitions())?;
+        }
         self.learnt += 1;
         // In proportion while there is little, so that small logs are not answered from nothing.
         let due = self.refreshed + (1 + self.refreshed / 100).min(REFRESH_AT_MOST);
@@ -225,30 +310,40 @@ impl<'a> Replayer<'a> {
                 let shelves = self.catalog.shelve(&self.global.watched(), self.global.watermark());
                 self.catalog.set_shelves(shelves);
                 self.beginnings.begin(&self.items.tables, &self.catalog)?;
+                if let Some(frozen) = &mut self.items.frozen {
+                    frozen.begin(&self.catalog)?;
+                }
             }
             self.items.tables.advance()?;
         }
         Ok(())
     }
 
-    /// Solves as soon as enough rows are new, before anything else happens: every run alike.
-    fn learn_transitions(&mut self) -> Result<(), Unsolved> {
-        let Some(learner) = &mut self.transitions else { return Ok(()) };
-        let transitions = self.global.transitions();
-        if transitions.waiting() < learner.missing().min(TAKEN_AT) {
-            return Ok(());
-        }
-        transitions.take(&mut self.waiting);
-        learner.learn(&self.waiting);
-        if learner.missing() == 0 {
-            transitions.publish(Arc::new(learner.begin().solve(|| true)?));
-        }
-        Ok(())
+    /// From now on lists are wanted. Before, transitions are learnt in larger steps.
+    ///
+    /// # Errors
+    /// [`ReplayError::Transitions`] where they cannot be solved.
+    pub fn answer_from_now_on(&mut self) -> Result<(), ReplayError> {
+        let Some(transitions) = &mut self.transitions else { return Ok(()) };
+        Ok(transitions.answer(self.global.transitions())?)
     }
 
-    /// Whether the tables know an item.
-    pub fn knows(&self, item: &str) -> bool {
-        self.global.items().find(item).is_some()
+    /// What is known of the item of this number.
+    pub fn standing(&self, item: u32) -> Standing {
+        let item = self.log.item_of(item);
+        if self.global.items().find(item).is_none() {
+            return Standing::Unseen;
+        }
+        match self.items.live.and_then(|version| self.items.tables.basis(version)) {
+            None => Standing::Untrained,
+            Some(live) if live.basis().position(item).is_some() => Standing::Trained,
+            Some(_) => Standing::New,
+        }
+    }
+
+    /// How many of the events learnt are of the item of this number, and how many there are.
+    pub fn popularity(&self, item: u32) -> (u32, u64) {
+        (self.times[item as usize], self.learnt)
     }
 
     /// How unlike each other the items of a list are; none for fewer than two.
@@ -284,18 +379,46 @@ impl<'a> Replayer<'a> {
             // Reading the user is part of what a request costs.
             let begun = std::time::Instant::now();
             let user = self.users[event.user as usize].read(&self.rules)?;
-            let world = World {
-                user: &user,
-                global: &self.global,
-                catalog: &self.catalog,
-                items: &self.items.tables,
-                blends: server.blend.blends(),
-                // Logs do not say what was shown.
-                shown: &Shown::default(),
-            };
-            let list = server.pipeline.run(Query::new(&request, world)).items;
+            let query = Query::new(&request, self.world(server, &user));
+            let list = server.pipeline.run(query).items;
             take(place, &list, begun.elapsed());
         }
         Ok(())
+    }
+
+    /// The score that each arm has for what was shown, just before, given to `take` with the arm's
+    /// place. Nothing is masked: what was shown may be what the user has had.
+    ///
+    /// # Errors
+    /// [`Corrupt`] would be a fault of the fold.
+    pub fn scores(
+        &self,
+        shown: &Exposure,
+        mut take: impl FnMut(usize, f64),
+    ) -> Result<(), Corrupt> {
+        let user_id = UserId::new(self.log.user_of(shown.user));
+        let mut request = Request::new("", user_id, PUT_FORWARD);
+        request.surface = Surface::from(self.log.surface_of(shown));
+        request.include_seen = true;
+        request.at = Some(shown.at);
+        let item = stable_hash(self.log.item_of(shown.item).as_bytes());
+        let user = self.users[shown.user as usize].read(&self.rules)?;
+        for (place, server) in self.servers.iter().enumerate() {
+            let query = Query::new(&request, self.world(server, &user));
+            take(place, server.pipeline.score_of(query, item));
+        }
+        Ok(())
+    }
+
+    fn world<'w>(&'w self, server: &'w Server, user: &'w UserState<'w>) -> World<'w> {
+        World {
+            user,
+            global: &self.global,
+            catalog: &self.catalog,
+            items: self.items.tables(server.vectors),
+            blends: server.blend.blends(),
+            // What was shown before was of somebody else's lists.
+            shown: &NOTHING_SHOWN,
+        }
     }
 }

@@ -6,8 +6,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::bootstrap::Interval;
+use super::impressions::{Gains, Verdict};
 use super::metrics::{Metric, coverage, gini};
-use super::{Evaluation, LeftOut};
+use super::{Evaluation, LeftOut, Standing};
 use crate::time::EventTime;
 
 /// What was asked, for the head of a report.
@@ -40,13 +42,16 @@ pub struct Head {
 /// Points of a sliding curve.
 const POINTS: usize = 200;
 
-/// The report as Markdown: what was asked, the means by arm, and what the blend adds to each.
+/// The report as Markdown: what was asked, the means by arm, what the blend adds to each, what moving
+/// vectors add, and how well arms tell what was taken of what was shown.
 pub fn markdown(head: &Head, found: &Evaluation) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_head(&mut text, head, found);
     let _ = write_arms(&mut text, head, found);
     let _ = write_gains(&mut text, head, found);
+    let _ = write_controls(&mut text, head, found);
+    let _ = write_impressions(&mut text, head, found);
     text
 }
 
@@ -67,7 +72,7 @@ fn write_head(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::R
         "scored {} targets ({} of items never seen before); left out: {repeats} repeats, \
          {newcomers} without history, {by_protocol} by the protocol, {not_drawn} not in the sample",
         found.scored.len(),
-        found.new_items
+        found.standing(Standing::Unseen)
     )?;
     writeln!(text, "learning {:.1} µs an event; seed {}\n", learn_us(found), head.seed)
 }
@@ -75,17 +80,22 @@ fn write_head(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::R
 fn write_arms(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::Result {
     let metrics = Metric::all(head.top);
     let names: Vec<String> = metrics.iter().map(|m| m.name()).collect();
-    writeln!(text, "| sources | {} | coverage | Gini | ILD | µs a list |", names.join(" | "))?;
-    writeln!(text, "|---|{}", "---|".repeat(metrics.len() + 4))?;
+    writeln!(
+        text,
+        "| sources | {} | coverage | Gini | novelty | ILD | µs a list |",
+        names.join(" | ")
+    )?;
+    writeln!(text, "|---|{}", "---|".repeat(metrics.len() + 5))?;
     for (arm, result) in found.arms.iter().enumerate() {
         let means = metrics.iter().map(|&m| format!("{:.4}", found.mean(arm, m)));
         writeln!(
             text,
-            "| {} | {} | {:.3} | {:.3} | {:.3} | {:.0} |",
+            "| {} | {} | {:.3} | {:.3} | {:.2} | {:.3} | {:.0} |",
             result.arm.name,
             means.collect::<Vec<_>>().join(" | "),
             coverage(&result.shown, found.items),
             gini(&result.shown, found.items),
+            found.novelty(arm),
             found.diversity(arm),
             list_us(found, arm)
         )?;
@@ -102,12 +112,154 @@ fn write_gains(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::
     writeln!(text, "\nBlend minus each, with paired 95 % intervals (users resampled):\n")?;
     writeln!(text, "| sources | {} |\n|---|---|---|", names.join(" | "))?;
     for arm in 1..found.arms.len() {
-        let gains = metrics.iter().filter_map(|&m| found.gain_over(arm, m, head.seed));
-        let cells = gains.map(|g| format!("{:+.4} [{:+.4}, {:+.4}]", g.mean, g.low, g.high));
-        let cells: Vec<String> = cells.collect();
+        let gains = metrics.iter().map(|&m| cell(found.gain_over(arm, m, head.seed)));
+        let cells: Vec<String> = gains.collect();
         writeln!(text, "| {} | {} |", found.arms[arm].arm.name, cells.join(" | "))?;
     }
     Ok(())
+}
+
+/// A difference and its interval; nothing where there is none.
+fn cell(gain: Option<Interval>) -> String {
+    gain.map(|g| format!("{:+.4} [{:+.4}, {:+.4}]", g.mean, g.low, g.high)).unwrap_or_default()
+}
+
+fn interval_json(gain: Option<Interval>) -> Value {
+    gain.map_or(Value::Null, |g| json!({"mean": g.mean, "low": g.low, "high": g.high}))
+}
+
+/// What targets are told apart by, as reports name it.
+const STANDINGS: [(Standing, &str); 2] = [(Standing::Trained, "trained"), (Standing::New, "new")];
+
+fn write_controls(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::Result {
+    let pairs: Vec<(usize, usize)> =
+        (0..found.arms.len()).filter_map(|c| Some((found.arms[c].arm.control_of?, c))).collect();
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    let metrics = [Metric::Recall(head.top), Metric::Mrr(head.top)];
+    let names = metrics.map(|m| format!("{} | of the control | difference", m.name()));
+    writeln!(
+        text,
+        "\nMoving vectors minus their control, with paired 95 % intervals, by whether the newest \
+         basis was trained on the target's item ({} targets) or the item is newer ({}); {} targets \
+         came before the first basis, {} were of items never seen:\n",
+        found.standing(Standing::Trained),
+        found.standing(Standing::New),
+        found.standing(Standing::Untrained),
+        found.standing(Standing::Unseen),
+    )?;
+    writeln!(text, "| sources | control | items | {} |", names.join(" | "))?;
+    writeln!(text, "|---|---|---|{}", "---|".repeat(6))?;
+    for (of, control) in pairs {
+        let name = |arm: usize| &found.arms[arm].arm.name;
+        for (standing, items) in STANDINGS {
+            write!(text, "| {} | {} | {items} |", name(of), name(control))?;
+            for metric in metrics {
+                let mean = |arm| found.mean_of(arm, metric, standing).unwrap_or_default();
+                let gain = found.gain_between(of, control, metric, Some(standing), head.seed);
+                write!(text, " {:.4} | {:.4} | {} |", mean(of), mean(control), cell(gain))?;
+            }
+            writeln!(text)?;
+        }
+        write!(text, "| {} | {} | all |", name(of), name(control))?;
+        for metric in metrics {
+            let gain = found.gain_between(of, control, metric, None, head.seed);
+            let (ours, theirs) = (found.mean(of, metric), found.mean(control, metric));
+            write!(text, " {ours:.4} | {theirs:.4} | {} |", cell(gain))?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn control_json(head: &Head, found: &Evaluation, control: usize) -> Value {
+    let Some(of) = found.arms[control].arm.control_of else { return Value::Null };
+    let all = [(None, "all")];
+    let split = STANDINGS.map(|(standing, name)| (Some(standing), name));
+    let by_items = all.into_iter().chain(split).map(|(standing, name)| {
+        let gain =
+            |m: Metric| interval_json(found.gain_between(of, control, m, standing, head.seed));
+        let gains = Metric::all(head.top).into_iter().map(|m| (m.name(), gain(m)));
+        (name.to_owned(), Value::Object(gains.collect()))
+    });
+    json!({
+        "of": found.arms[of].arm.name,
+        "that_minus_this": Value::Object(by_items.collect()),
+    })
+}
+
+fn write_impressions(text: &mut String, head: &Head, found: &Evaluation) -> std::fmt::Result {
+    let impressions = &found.impressions;
+    if impressions.shown.is_empty() {
+        return Ok(());
+    }
+    let (users, sessions) = impressions.mixed_groups();
+    writeln!(
+        text,
+        "\nOf {} impressions {} were taken; {users} users and {sessions} sessions took some and left \
+         some. Scores are of what the user chooses next, out of all items; what no source put \
+         forward has the share of any item. For log loss and calibration they are made \
+         probabilities by p = 1 / (1 + exp(−(a·ln(s/(1−s)) + b))), one a and b a ranker, fitted on \
+         the impressions before:\n",
+        impressions.shown.len(),
+        impressions.taken(),
+    )?;
+    writeln!(text, "| sources | AUC | GAUC | in sessions | log loss | Σp/Σy | a | b |")?;
+    writeln!(text, "|---|---|---|---|---|---|---|---|")?;
+    let share = |value: Option<f64>| value.map(|v| format!("{v:.4}")).unwrap_or_default();
+    for (arm, result) in found.arms.iter().enumerate() {
+        let Verdict { auc, gauc, session_gauc, log_loss, calibration, platt } =
+            impressions.verdict(arm);
+        writeln!(
+            text,
+            "| {} | {} | {} | {} | {log_loss:.4} | {} | {:.3} | {:.3} |",
+            result.arm.name,
+            share(auc),
+            share(gauc),
+            share(session_gauc),
+            share(calibration),
+            platt.a,
+            platt.b
+        )?;
+    }
+    if found.arms.len() > 1 {
+        writeln!(text, "\nBlend minus each, with paired 95 % intervals (users resampled):\n")?;
+        writeln!(text, "| sources | AUC | GAUC | in sessions | log loss |\n|---|---|---|---|---|")?;
+    }
+    for arm in 1..found.arms.len() {
+        let Gains { auc, gauc, session_gauc, log_loss } = impressions.gains(0, arm, head.seed);
+        let cells = [auc, gauc, session_gauc, log_loss].map(cell);
+        writeln!(text, "| {} | {} |", found.arms[arm].arm.name, cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+fn impressions_json(head: &Head, found: &Evaluation, arm: usize) -> Value {
+    if found.impressions.shown.is_empty() {
+        return Value::Null;
+    }
+    let verdict = found.impressions.verdict(arm);
+    let gains = (arm > 0).then(|| {
+        let gains = found.impressions.gains(0, arm, head.seed);
+        json!({
+            "auc": interval_json(gains.auc),
+            "gauc": interval_json(gains.gauc),
+            "session_gauc": interval_json(gains.session_gauc),
+            "log_loss": interval_json(gains.log_loss),
+        })
+    });
+    json!({
+        "shown": found.impressions.shown.len(),
+        "taken": found.impressions.taken(),
+        "auc": verdict.auc,
+        "gauc": verdict.gauc,
+        "session_gauc": verdict.session_gauc,
+        "log_loss": verdict.log_loss,
+        "calibration": verdict.calibration,
+        "platt": {"a": verdict.platt.a, "b": verdict.platt.b},
+        "blend_minus_this": gains,
+    })
 }
 
 /// The report as JSON, with means by period where there are several, and sliding and cumulative
@@ -119,17 +271,19 @@ pub fn json(head: &Head, found: &Evaluation) -> Value {
             let result = &found.arms[arm];
             let gain = |m: Metric| found.gain_over(arm, m, head.seed);
             let gains = metrics.iter().filter_map(|&m| Some((m.name(), gain(m)?)));
-            let gains: Map<String, Value> = gains
-                .map(|(name, g)| (name, json!({"mean": g.mean, "low": g.low, "high": g.high})))
-                .collect();
+            let gains: Map<String, Value> =
+                gains.map(|(name, gain)| (name, interval_json(Some(gain)))).collect();
             json!({
                 "name": result.arm.name,
                 "sources": result.arm.sources.iter().map(|s| s.name()).collect::<Vec<_>>(),
                 "metrics": values(&metrics, |m| found.mean(arm, m)),
                 "coverage": coverage(&result.shown, found.items),
                 "gini": gini(&result.shown, found.items),
+                "novelty_bits": found.novelty(arm),
                 "intra_list_diversity": found.diversity(arm),
                 "microseconds_per_list": list_us(found, arm),
+                "impressions": impressions_json(head, found, arm),
+                "control": control_json(head, found, arm),
                 "blend_minus_this": if arm == 0 { Value::Null } else { Value::Object(gains) },
                 "periods": by_period(found, arm, &metrics),
                 "sliding": curve_json(found, arm, head.top),
@@ -148,7 +302,7 @@ pub fn json(head: &Head, found: &Evaluation) -> Value {
         "users": head.users,
         "items": head.items,
         "scored": found.scored.len(),
-        "scored_of_new_items": found.new_items,
+        "scored_of_new_items": found.standing(Standing::Unseen),
         "left_out": head.left_out,
         "microseconds_per_event_learnt": learn_us(found),
         "arms": arms,

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::config::{GlobalConfig, ItemsConfig};
 use crate::dataset::{Row, RowKind};
 use crate::ids::{ItemId, UserId};
+use crate::serving::SourceKind;
 
 /// A log of (user, item, second), one click or watch each; of equal numbers a click and a watch
 /// are one exposure.
@@ -127,7 +128,8 @@ fn a_long_view_is_a_share_of_a_film_and_seconds_of_a_clip() {
 fn run(log: &Log, arms: Vec<Arm>) -> Evaluation {
     let plan = plan(log, &Protocol::Prequential, &ALL).unwrap();
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
-    let run = Run { log, plan: &plan, given: &[], arms, top: 5, lists, repeats: true };
+    let (target, repeats) = (ALL.target, ALL.repeats);
+    let run = Run { log, plan: &plan, given: &[], arms, top: 5, lists, repeats, target };
     let (rules, global, items) =
         (FoldRules::default(), GlobalConfig::default(), ItemsConfig::default());
     run.evaluate(rules, &global, Catalog::default(), &items, |_| true).unwrap().unwrap()
@@ -159,9 +161,8 @@ fn markov_log() -> Log {
 #[test]
 fn where_several_items_decide_what_follows_transitions_find_more_than_neighbours() {
     let kinds = [SourceKind::Neighbours, SourceKind::Transitions];
-    let arm =
-        |sources: &[SourceKind], name: &str| Arm { name: name.into(), sources: sources.into() };
-    let arms = vec![arm(&kinds, "blend"), arm(&kinds[..1], "n"), arm(&kinds[1..], "t")];
+    let arms =
+        vec![Arm::new("blend", &kinds), Arm::new("n", &kinds[..1]), Arm::new("t", &kinds[1..])];
     let found = run(&markov_log(), arms);
     let [blend, neighbours, transitions] = [0, 1, 2].map(|arm| found.mean(arm, Metric::Mrr(5)));
     println!("MRR@5: blend {blend:.4}, neighbours {neighbours:.4}, transitions {transitions:.4}");
@@ -200,7 +201,8 @@ fn a_run_ends_where_it_is_told_to_stop() {
     let plan = plan(&log, &Protocol::Prequential, &ALL).unwrap();
     let arms = Arm::all(&SourceKind::ALL, false);
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
-    let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, lists, repeats: true };
+    let (target, repeats) = (ALL.target, ALL.repeats);
+    let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, lists, repeats, target };
     assert!(
         run.evaluate(
             FoldRules::default(),
@@ -235,6 +237,7 @@ proptest! {
             match *step {
                 Step::Fold(place) => prop_assert!(folded.insert(place)),
                 Step::Learn(place) => prop_assert!(learnt.insert(place)),
+                Step::Judge(_) => prop_assert!(false, "nothing was shown"),
                 Step::Score(place) => {
                     let own = &log.events()[place as usize];
                     for (other, event) in log.events().iter().enumerate() {

@@ -150,6 +150,16 @@ impl Blend {
     }
 }
 
+/// The mixture's guess at an item that no source put forward: that any may come.
+pub(super) fn by_chance(query: &Query<'_>) -> f64 {
+    query.world.blends.of(query).any * one_of(query.world.global)
+}
+
+/// The probability of an item if any may come.
+fn one_of(tables: &GlobalTables) -> f64 {
+    1.0 / tables.items().len().max(LEAST_ITEMS) as f64
+}
+
 /// What makes scores a guess: the sums of each source's best scores, by power, and the least of
 /// those scores.
 pub(super) struct Totals {
@@ -286,7 +296,7 @@ impl BlendLearner {
         }
         let mut candidates = self.pipeline.propose(&mut query);
         let chosen = stable_hash(one.item.as_bytes());
-        let by_chance = 1.0 / tables.items().len().max(LEAST_ITEMS) as f64;
+        let by_chance = one_of(tables);
         if is_newcomer {
             self.blends.newcomer.learn(&guesses(&candidates, chosen), by_chance);
             return Vec::new();

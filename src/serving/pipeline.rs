@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
+use super::blend;
 use super::query::{Candidate, Contribution, Query, SourceKind, Why};
 use crate::event::{Degradation, Reason, RecommendedItem, Request};
 use crate::ids::Prehashed;
@@ -228,6 +229,17 @@ impl Pipeline {
     pub(super) fn propose(&self, query: &mut Query<'_>) -> Vec<Candidate> {
         self.hydrate(query);
         self.gather(query).0
+    }
+
+    /// The score of one item for a query, given by its XXH3-64, whatever filters would say of it: the
+    /// probability that the user chooses it next. That it may be any item is part of it, and all
+    /// of it where no source put the item forward among its first `query.proposals()`.
+    pub fn score_of(&self, mut query: Query<'_>, item: u64) -> f64 {
+        self.hydrate(&mut query);
+        let mut candidates = self.gather(&mut query).0;
+        self.score(&query, &mut candidates);
+        let found = candidates.iter().find(|candidate| candidate.hash == item);
+        found.map_or(0.0, |candidate| candidate.score) + blend::by_chance(&query)
     }
 
     /// Answers one query: the whole of serving, in order.
