@@ -42,7 +42,7 @@ pub const ITEM_FIELDS: [&str; 13] = [
 pub enum ItemFormat {
     /// With a header.
     Csv,
-    /// Flat columns.
+    /// Plain columns, lists and maps of plain values, and structs of attributes.
     Parquet,
     /// One JSON object a line.
     JsonLines,
@@ -125,6 +125,17 @@ pub struct RefusedRow {
 /// A row of an export.
 pub type ItemRow = Result<CatalogItem, RefusedRow>;
 
+/// Where a field of an item is, among the columns of a table.
+enum Place {
+    Nowhere,
+    One(usize),
+    List(usize),
+    /// Keys, values.
+    Map(usize, usize),
+    /// A column a key: a struct, or columns of CSV that are named so.
+    Parts(Vec<(String, usize)>),
+}
+
 /// Items of a file being read.
 pub struct Items {
     columns: ItemColumns,
@@ -134,8 +145,8 @@ pub struct Items {
 enum Source {
     Table {
         tables: Box<Tables>,
-        /// The place of each field among the columns asked for, in the order of [`ITEM_FIELDS`].
-        places: [Option<usize>; ITEM_FIELDS.len()],
+        /// Where each field is among the columns asked for, in the order of [`ITEM_FIELDS`].
+        places: [Place; ITEM_FIELDS.len()],
     },
     Json {
         lines: Lines,
@@ -246,11 +257,7 @@ impl Items {
             Source::Table { tables, places } => match tables.advance() {
                 Ok(false) => Ok(None),
                 Ok(true) => {
-                    let given = |slot: usize| {
-                        places[slot].map_or(Given::Cell(Cell::Missing), |place| {
-                            Given::Cell(tables.cell(place))
-                        })
-                    };
+                    let given = |slot: usize| places[slot].of(tables);
                     Ok(Some(item_of(columns, tables.number(), given)))
                 }
                 Err(error) if error.is_one_row() => {
@@ -282,18 +289,66 @@ impl Items {
 fn open_table(path: &Path, columns: &ItemColumns) -> Result<Source, DatasetError> {
     let there = columns_of(path, columns.delimiter)?;
     let mut wanted: Vec<String> = Vec::new();
-    let mut places = [None; ITEM_FIELDS.len()];
-    for (place, field) in places.iter_mut().zip(ITEM_FIELDS) {
+    let places = ITEM_FIELDS.map(|field| {
         let name = columns.name(field);
         let is_needed = field == "item" || columns.named.contains_key(field);
-        if is_needed || there.iter().any(|column| column == name) {
-            *place = Some(wanted.len());
-            wanted.push(name.to_owned());
+        Place::find(&there, name, field == "attributes", is_needed, &mut wanted)
+    });
+    let tables = Tables::open_with_lists(path.to_owned(), wanted, columns.delimiter)?;
+    Ok(Source::Table { tables: Box::new(tables), places })
+}
+
+impl Place {
+    /// Where the column of this name is in a file with the columns `there`, those of a nested one
+    /// being known by longer names. Adds to `wanted` what has to be read: also a column that is
+    /// not there, where it is needed, for whoever opens the file to say so.
+    fn find(
+        there: &[String],
+        name: &str,
+        has_keys: bool,
+        is_needed: bool,
+        wanted: &mut Vec<String>,
+    ) -> Self {
+        let mut want = |column: &str| {
+            wanted.push(column.to_owned());
+            wanted.len() - 1
+        };
+        let part = |column: &'_ String| -> Option<String> {
+            column.strip_prefix(name)?.strip_prefix('.').map(str::to_owned)
+        };
+        let parts: Vec<(String, &String)> =
+            there.iter().filter_map(|column| Some((part(column)?, column))).collect();
+        match parts.as_slice() {
+            _ if there.iter().any(|column| column == name) => Place::One(want(name)),
+            [(key, keys), (value, values)]
+                if has_keys && key.ends_with(".key") && value.ends_with(".value") =>
+            {
+                Place::Map(want(keys), want(values))
+            }
+            [_, ..] if has_keys => {
+                Place::Parts(parts.into_iter().map(|(key, column)| (key, want(column))).collect())
+            }
+            [(_, entries)] => Place::List(want(entries)),
+            _ if is_needed => Place::One(want(name)),
+            _ => Place::Nowhere,
         }
     }
-    let files: Vec<PathBuf> = vec![path.to_owned()];
-    let tables = Box::new(Tables::open(files, wanted, columns.delimiter)?);
-    Ok(Source::Table { tables, places })
+
+    /// The field in the row stepped to.
+    fn of<'a>(&'a self, tables: &'a Tables) -> Given<'a> {
+        match self {
+            Place::Nowhere => Given::Cell(Cell::Missing),
+            Place::One(slot) => Given::Cell(tables.cell(*slot)),
+            Place::List(slot) => Given::Cells(tables.list(*slot)),
+            Place::Map(keys, values) => {
+                let keys = tables.list(*keys).into_iter().map(|key| key.text().unwrap_or_default());
+                Given::Pairs(keys.zip(tables.list(*values)).collect())
+            }
+            Place::Parts(parts) => Given::Pairs(
+                parts.iter().map(|(key, slot)| (key.clone(), tables.cell(*slot))).collect(),
+            ),
+        }
+    }
 }
 
 /// The item that a JSON object tells of, with the names of `columns`; other keys are not read.
@@ -315,6 +370,10 @@ enum Given<'a> {
     Cell(Cell<'a>),
     List(&'a [Value]),
     Map(&'a Map<String, Value>),
+    /// A list of a table.
+    Cells(Vec<Cell<'a>>),
+    /// A map or a struct of a table.
+    Pairs(Vec<(String, Cell<'a>)>),
 }
 
 fn cell(value: &Value) -> Cell<'_> {
@@ -343,13 +402,21 @@ impl Given<'_> {
             Given::Cell(cell) => cell.shown(),
             Given::List(list) => shown(Value::from(*list).to_string().as_bytes()),
             Given::Map(map) => shown(Value::from((*map).clone()).to_string().as_bytes()),
+            Given::Cells(cells) => {
+                let entries: Vec<String> = cells.iter().map(Cell::shown).collect();
+                format!("[{}]", entries.join(", "))
+            }
+            Given::Pairs(pairs) => {
+                let entry = |(key, cell): &(String, Cell<'_>)| format!("{key:?}: {}", cell.shown());
+                format!("{{{}}}", pairs.iter().map(entry).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 
     fn cell(&self, expected: Expected) -> Result<Cell<'_>, Expected> {
         match self {
             Given::Cell(cell) => Ok(*cell),
-            Given::List(_) | Given::Map(_) => Err(expected),
+            Given::List(_) | Given::Map(_) | Given::Cells(_) | Given::Pairs(_) => Err(expected),
         }
     }
 
@@ -373,7 +440,8 @@ impl Given<'_> {
                 Ok(parts.map(str::to_owned).collect())
             }
             Given::List(list) => list.iter().map(|one| cell(one).text().ok_or(LIST)).collect(),
-            Given::Map(_) => Err(LIST),
+            Given::Cells(cells) => cells.iter().map(|one| one.text().ok_or(LIST)).collect(),
+            Given::Map(_) | Given::Pairs(_) => Err(LIST),
         }
     }
 
@@ -387,7 +455,11 @@ impl Given<'_> {
                 };
                 map.iter().filter_map(entry).collect()
             }
-            Given::Cell(_) | Given::List(_) => Err(MAP),
+            Given::Pairs(pairs) => {
+                let there = pairs.iter().filter(|(_, cell)| !cell.is_missing());
+                there.map(|(key, cell)| Ok((key.clone(), cell.text().ok_or(MAP)?))).collect()
+            }
+            Given::Cell(_) | Given::List(_) | Given::Cells(_) => Err(MAP),
         }
     }
 
@@ -443,82 +515,4 @@ fn item_of<'a>(columns: &ItemColumns, row: u64, given: impl Fn(usize) -> Given<'
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    fn read(name: &str, text: &str, columns: ItemColumns) -> Vec<ItemRow> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
-        File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
-        let mut items = Items::open(&path, None, columns).unwrap();
-        std::iter::from_fn(|| items.read().unwrap()).collect()
-    }
-
-    fn one(row: &str) -> CatalogItem {
-        read("items.jsonl", row, ItemColumns::default()).remove(0).unwrap()
-    }
-
-    #[test]
-    fn what_is_written_as_the_schema_says_reads_back() {
-        let record = CatalogRecord {
-            item: "v1".into(),
-            title: "A \"title\", with commas".into(),
-            creator: "c1".into(),
-            categories: vec!["a, b".into(), "c".into()],
-            duration_ms: 61_000,
-            published: Some(1_715_904_000_123),
-            available_countries: vec!["CH".into()],
-            blocked: true,
-            attributes: [("licence".to_owned(), "cc".to_owned())].into(),
-            ..CatalogRecord::default()
-        };
-        let line = serde_json::to_string(&record).unwrap();
-        assert_eq!(one(&line), record.validate().unwrap());
-    }
-
-    #[test]
-    fn times_are_numbers_or_iso_8601() {
-        for (written, ms) in [
-            ("1715904000123", 1_715_904_000_123),
-            ("\"1715904000123\"", 1_715_904_000_123),
-            ("\"2024-05-17\"", 1_715_904_000_000),
-            ("\"2024-05-17T00:00:00\"", 1_715_904_000_000),
-            ("\"2024-05-17 00:00:00.123\"", 1_715_904_000_123),
-            ("\"2024-05-17T02:00:00.123456+02:00\"", 1_715_904_000_123),
-        ] {
-            let item = one(&format!("{{\"item\": 7, \"published\": {written}}}"));
-            assert_eq!(item.published.map(|at| at.millis()), Some(ms), "{written}");
-            assert_eq!(item.item.as_str(), "7");
-        }
-        let bad = read("a.jsonl", r#"{"item":"v","published":"May"}"#, ItemColumns::default());
-        let refused = bad[0].clone().unwrap_err();
-        assert_eq!((refused.row, refused.item.as_deref()), (1, Some("v")));
-        assert!(refused.reason.contains("\"May\"") && refused.reason.contains("2024-05-17"));
-    }
-
-    #[test]
-    fn columns_are_those_that_are_named_and_those_of_the_schema() {
-        let named = [("item", "id".to_owned()), ("tags", "words".to_owned())];
-        let columns = ItemColumns {
-            named: named.into(),
-            separator: "|".into(),
-            time_unit: TimeUnit::Seconds,
-            ..ItemColumns::default()
-        };
-        let text = "id,words,creator,published,other\nv1,\"a, b| c|\",me,1715904000,x\nv2,,,,\n";
-        let rows = read("items.csv", text, columns);
-        let first = rows[0].clone().unwrap();
-        assert_eq!((first.tags, &*first.creator), (vec!["a, b".into(), "c".into()], "me"));
-        assert_eq!(first.published.map(|at| at.millis()), Some(1_715_904_000_000));
-        assert_eq!(rows[1], Ok(CatalogItem::new(crate::ids::ItemId::from("v2"))));
-    }
-
-    #[test]
-    fn a_row_of_another_shape_costs_only_itself() {
-        let rows = read("items.csv", "item,title\nv1\nv2,Two\n", ItemColumns::default());
-        assert_eq!(rows[0].clone().unwrap_err().row, 1);
-        assert_eq!(rows[1].clone().unwrap().title, "Two");
-    }
-}
+mod tests;

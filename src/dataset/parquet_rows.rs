@@ -1,5 +1,6 @@
 //! Parquet files, read a row at a time from batches of the wanted columns. Enters: a file and
-//! column names. Leaves: cells. Never reads a column nobody asked for, and never gives a value
+//! column names; a part of a struct is named by its path. Leaves: cells, and where they are asked
+//! for, lists of cells. Never reads a column nobody asked for, and never gives a value
 //! to a null.
 
 use std::fs::File;
@@ -46,13 +47,20 @@ struct Column {
     meaning: Meaning,
     /// Definition level of a value that is there; lower ones are nulls.
     full: i16,
+    /// Definition level from which on there is an entry of a list, perhaps null; none for a column
+    /// that is no list.
+    entry: Option<i16>,
     reader: Option<ColumnReader>,
     levels: Vec<i16>,
+    /// By level, 0 where a row begins; of lists only.
+    repeats: Vec<i16>,
     values: Values,
-    /// The place in `values` of the row stepped to, none for a null.
-    place: Option<usize>,
+    /// The place in `values` of the row stepped to, none for a null; of a list that of each entry.
+    places: Vec<Option<usize>>,
     /// Values stepped over.
     used: usize,
+    /// Levels stepped over, which are more than rows in a list.
+    passed: usize,
 }
 
 /// How a number is to be understood.
@@ -76,7 +84,12 @@ enum Values {
 }
 
 impl ParquetTable {
-    pub(super) fn open(file: &Path, wanted: &[String]) -> Result<Self, DatasetError> {
+    /// Opens a file. Columns that are lists are refused, but `with_lists`.
+    pub(super) fn open(
+        file: &Path,
+        wanted: &[String],
+        with_lists: bool,
+    ) -> Result<Self, DatasetError> {
         let opened = File::open(file).map_err(|source| DatasetError::io(file, source))?;
         let damaged = |error: ParquetError| DatasetError::layout(file, LAYOUT, error);
         let reader = contained(|| SerializedFileReader::new(opened)).map_err(damaged)?;
@@ -91,7 +104,10 @@ impl ParquetTable {
                 let leaf = names.iter().position(|n| n == name || n.starts_with(&within));
                 let leaf =
                     leaf.ok_or_else(|| DatasetError::unknown_column(file, name, names.clone()))?;
-                Column::new(name, leaf, &leaves[leaf])
+                let column = Column::new(name, leaf, &leaves[leaf]);
+                let readable = column.filter(|column| with_lists || column.entry.is_none());
+                readable
+                    .filter(|_| names[leaf] == *name)
                     .ok_or_else(|| unsupported(file, name, &leaves[leaf]))
             })
             .collect::<Result<_, _>>()?;
@@ -143,7 +159,7 @@ impl ParquetTable {
             }
         }
         for column in &mut self.columns {
-            column.step(self.stepped);
+            column.step();
         }
         self.stepped += 1;
         self.row += 1;
@@ -152,7 +168,14 @@ impl ParquetTable {
 
     /// The value of the `slot`th wanted column.
     pub(super) fn cell(&self, slot: usize) -> Cell<'_> {
-        self.columns.get(slot).map_or(Cell::Missing, Column::cell)
+        let first = |column: &Column| column.places.first().copied().flatten();
+        self.columns.get(slot).map_or(Cell::Missing, |column| column.cell(first(column)))
+    }
+
+    /// The entries of the `slot`th wanted column, which is a list; nulls are missing ones.
+    pub(super) fn list(&self, slot: usize) -> Vec<Cell<'_>> {
+        let Some(column) = self.columns.get(slot) else { return Vec::new() };
+        column.places.iter().map(|place| column.cell(*place)).collect()
     }
 
     fn damaged(&self, error: ParquetError) -> DatasetError {
@@ -200,29 +223,49 @@ impl Column {
             Physical::BYTE_ARRAY => Values::Bytes(vec![]),
             Physical::FIXED_LEN_BYTE_ARRAY => return None,
         };
-        let flat = about.max_rep_level() == 0 && about.path().parts().len() == 1;
-        flat.then_some(())?;
+        let full = about.max_def_level();
+        let entry = match about.max_rep_level() {
+            0 => None,
+            // The column, the group that is repeated, the entry: a list or a map of plain values.
+            1 if about.path().parts().len() <= 3 => {
+                Some(full - i16::from(about.self_type().is_optional()))
+            }
+            _ => return None,
+        };
         Some(Self {
             name: name.to_owned(),
             leaf,
             meaning: meaning(about)?,
-            full: about.max_def_level(),
+            full,
+            entry,
             reader: None,
             levels: Vec::new(),
+            repeats: Vec::new(),
             values,
-            place: None,
+            places: Vec::new(),
             used: 0,
+            passed: 0,
         })
     }
 
-    fn step(&mut self, row: usize) {
-        let there = self.full == 0 || self.levels.get(row) == Some(&self.full);
-        self.place = there.then_some(self.used);
-        self.used += usize::from(there);
+    fn step(&mut self) {
+        self.places.clear();
+        loop {
+            let level = self.levels.get(self.passed).copied();
+            let there = self.full == 0 || level == Some(self.full);
+            if self.entry.is_none_or(|entry| level.is_some_and(|level| level >= entry)) {
+                self.places.push(there.then_some(self.used));
+            }
+            self.used += usize::from(there);
+            self.passed += 1;
+            if self.entry.is_none() || self.repeats.get(self.passed).is_none_or(|r| *r == 0) {
+                return;
+            }
+        }
     }
 
-    fn cell(&self) -> Cell<'_> {
-        let Some(place) = self.place else {
+    fn cell(&self, place: Option<usize>) -> Cell<'_> {
+        let Some(place) = place else {
             return Cell::Missing;
         };
         let cell = match &self.values {
@@ -249,16 +292,17 @@ impl Column {
     /// Decodes the next `rows` rows; gives how many there were.
     fn decode(&mut self, rows: usize) -> ParquetResult<usize> {
         use ColumnReader as C;
-        self.used = 0;
-        let levels = &mut self.levels;
+        (self.used, self.passed) = (0, 0);
+        let repeats = self.entry.is_some().then_some(&mut self.repeats);
+        let to = (rows, &mut self.levels, repeats);
         match (&mut self.reader, &mut self.values) {
-            (Some(C::BoolColumnReader(r)), Values::Bool(v)) => fill(r, rows, levels, v),
-            (Some(C::Int32ColumnReader(r)), Values::Int32(v)) => fill(r, rows, levels, v),
-            (Some(C::Int64ColumnReader(r)), Values::Int64(v)) => fill(r, rows, levels, v),
-            (Some(C::Int96ColumnReader(r)), Values::Int96(v)) => fill(r, rows, levels, v),
-            (Some(C::FloatColumnReader(r)), Values::Float(v)) => fill(r, rows, levels, v),
-            (Some(C::DoubleColumnReader(r)), Values::Double(v)) => fill(r, rows, levels, v),
-            (Some(C::ByteArrayColumnReader(r)), Values::Bytes(v)) => fill(r, rows, levels, v),
+            (Some(C::BoolColumnReader(r)), Values::Bool(v)) => fill(r, to, v),
+            (Some(C::Int32ColumnReader(r)), Values::Int32(v)) => fill(r, to, v),
+            (Some(C::Int64ColumnReader(r)), Values::Int64(v)) => fill(r, to, v),
+            (Some(C::Int96ColumnReader(r)), Values::Int96(v)) => fill(r, to, v),
+            (Some(C::FloatColumnReader(r)), Values::Float(v)) => fill(r, to, v),
+            (Some(C::DoubleColumnReader(r)), Values::Double(v)) => fill(r, to, v),
+            (Some(C::ByteArrayColumnReader(r)), Values::Bytes(v)) => fill(r, to, v),
             _ => Err(ParquetError::General(format!("column {} changes its type", self.name))),
         }
     }
@@ -277,16 +321,19 @@ fn contained<T>(call: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
 
 fn fill<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
-    rows: usize,
-    levels: &mut Vec<i16>,
+    (rows, levels, mut repeats): (usize, &mut Vec<i16>, Option<&mut Vec<i16>>),
     values: &mut Vec<T::T>,
 ) -> ParquetResult<usize> {
     levels.clear();
     values.clear();
+    if let Some(repeats) = &mut repeats {
+        repeats.clear();
+    }
     let mut found = 0;
     // A call ends at the end of a page, before all rows are there.
     while found < rows {
-        let (records, _, _) = reader.read_records(rows - found, Some(levels), None, values)?;
+        let (records, _, _) =
+            reader.read_records(rows - found, Some(levels), repeats.as_deref_mut(), values)?;
         if records == 0 {
             break;
         }

@@ -24,6 +24,8 @@ pub(super) struct Tables {
     files: Vec<PathBuf>,
     wanted: Vec<String>,
     delimiter: Option<u8>,
+    /// Whether columns of Parquet files may be lists.
+    with_lists: bool,
     open: Option<Table>,
     /// Rows of the files already closed.
     before: u64,
@@ -39,17 +41,35 @@ impl Tables {
     /// Opens `files`, all of them once, so that a missing column is known at the start.
     /// `delimiter` is the CSV separator; without one it is a comma, and a tab in `.tsv` files.
     pub(super) fn open(
-        mut files: Vec<PathBuf>,
+        files: Vec<PathBuf>,
         wanted: Vec<String>,
         delimiter: Option<u8>,
     ) -> Result<Self, DatasetError> {
+        Self::open_as(files, wanted, delimiter, false)
+    }
+
+    /// The same of one file, of which columns may be lists: see [`Tables::list`].
+    pub(super) fn open_with_lists(
+        file: PathBuf,
+        wanted: Vec<String>,
+        delimiter: Option<u8>,
+    ) -> Result<Self, DatasetError> {
+        Self::open_as(vec![file], wanted, delimiter, true)
+    }
+
+    fn open_as(
+        mut files: Vec<PathBuf>,
+        wanted: Vec<String>,
+        delimiter: Option<u8>,
+        with_lists: bool,
+    ) -> Result<Self, DatasetError> {
         let mut total = Some(0);
         for file in &files {
-            let rows = Table::open(file, &wanted, delimiter)?.rows();
+            let rows = Table::open(file, &wanted, delimiter, with_lists)?.rows();
             total = total.zip(rows).map(|(sum, rows)| sum + rows);
         }
         files.reverse();
-        Ok(Self { files, wanted, delimiter, open: None, before: 0, total })
+        Ok(Self { files, wanted, delimiter, with_lists, open: None, before: 0, total })
     }
 
     /// Steps to the next row; false at the end of the last file.
@@ -59,7 +79,8 @@ impl Tables {
                 let Some(file) = self.files.pop() else {
                     return Ok(false);
                 };
-                self.open = Some(Table::open(&file, &self.wanted, self.delimiter)?);
+                let (wanted, delimiter) = (&self.wanted, self.delimiter);
+                self.open = Some(Table::open(&file, wanted, delimiter, self.with_lists)?);
                 continue;
             };
             let more = match table {
@@ -93,6 +114,14 @@ impl Tables {
         }
     }
 
+    /// The entries of the `slot`th column wanted, where it is a list; nulls are missing ones.
+    pub(super) fn list(&self, slot: usize) -> Vec<Cell<'_>> {
+        match &self.open {
+            Some(Table::Parquet(table)) => table.list(slot),
+            Some(Table::Csv(_)) | None => Vec::new(),
+        }
+    }
+
     /// The value of the `slot`th column wanted as `take` reads it, or an error naming its place.
     pub(super) fn take<'a, T>(
         &'a self,
@@ -112,20 +141,25 @@ impl Tables {
 
 /// The names of a file's columns.
 pub(super) fn columns_of(file: &Path, delimiter: Option<u8>) -> Result<Vec<String>, DatasetError> {
-    match Table::open(file, &[], delimiter)? {
+    match Table::open(file, &[], delimiter, false)? {
         Table::Csv(table) => Ok(table.names),
         Table::Parquet(table) => Ok(table.names()),
     }
 }
 
 impl Table {
-    fn open(file: &Path, wanted: &[String], delimiter: Option<u8>) -> Result<Self, DatasetError> {
+    fn open(
+        file: &Path,
+        wanted: &[String],
+        delimiter: Option<u8>,
+        with_lists: bool,
+    ) -> Result<Self, DatasetError> {
         let mut magic = Vec::new();
         let opened = File::open(file).map_err(|source| DatasetError::io(file, source))?;
         let head = opened.take(PARQUET_MAGIC.len() as u64).read_to_end(&mut magic);
         head.map_err(|source| DatasetError::io(file, source))?;
         if magic == PARQUET_MAGIC {
-            Ok(Table::Parquet(Box::new(ParquetTable::open(file, wanted)?)))
+            Ok(Table::Parquet(Box::new(ParquetTable::open(file, wanted, with_lists)?)))
         } else {
             Ok(Table::Csv(Box::new(CsvTable::open(file, wanted, delimiter)?)))
         }

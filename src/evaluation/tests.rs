@@ -126,13 +126,107 @@ fn a_long_view_is_a_share_of_a_film_and_seconds_of_a_clip() {
 }
 
 fn run(log: &Log, arms: Vec<Arm>) -> Evaluation {
-    let plan = plan(log, &Protocol::Prequential, &ALL).unwrap();
+    run_as(log, &Protocol::Prequential, arms, 5)
+}
+
+fn run_as(log: &Log, protocol: &Protocol, arms: Vec<Arm>, top: usize) -> Evaluation {
+    let plan = plan(log, protocol, &ALL).unwrap();
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
     let (target, repeats) = (ALL.target, ALL.repeats);
-    let run = Run { log, plan: &plan, given: &[], arms, top: 5, lists, repeats, target };
+    let run = Run { log, plan: &plan, given: &[], arms, top, lists, repeats, target };
     let (rules, global, items) =
         (FoldRules::default(), GlobalConfig::default(), ItemsConfig::default());
     run.evaluate(rules, &global, Catalog::default(), &items, |_| true).unwrap().unwrap()
+}
+
+/// Rows of what was shown, a minute apart for a user, and of the clicks on what was taken.
+fn shown_log(shown: &[(u8, u8, i64, bool)]) -> Log {
+    let mut log = Log::with_exposures();
+    for (number, &(user, item, second, taken)) in shown.iter().enumerate() {
+        let row = |kind| Row {
+            user: UserId::new(format!("u{user}")),
+            item: ItemId::new(format!("i{item}")),
+            at: EventTime::from_millis(second * 1_000),
+            surface: None,
+            session: None,
+            kind,
+            source: Arc::from("test"),
+            number: number as u64,
+        };
+        log.push(&row(RowKind::Impression));
+        if taken {
+            log.push(&row(RowKind::Click));
+        }
+    }
+    log.finish(None);
+    log
+}
+
+#[test]
+fn scores_tell_what_people_take_of_what_they_are_shown() {
+    // One half of the people takes even items, the other odd ones; item 0 and 1 are shown most.
+    let one = |n: u64| {
+        let hash = |salt: u64| crate::ids::stable_hash(&(n * 7 + salt).to_le_bytes());
+        let (user, item) = ((hash(0) % 60) as u8, (hash(1) % 40 * (hash(2) % 40) / 40) as u8);
+        let likes = user % 2 == item % 2;
+        (user, item, n as i64 * 10, likes == (hash(3) % 10 != 0))
+    };
+    let log = shown_log(&(0..6_000).map(one).collect::<Vec<_>>());
+    let found = run(&log, Arm::all(&SourceKind::ALL, false));
+    assert_eq!(found.impressions.shown.len(), 6_000);
+    let taken = log.outcomes(Target::NextClick);
+    assert_eq!(found.impressions.taken(), taken.iter().filter(|taken| **taken).count());
+    let [blend, floor] = [0, 1].map(|arm| found.impressions.verdict(arm));
+    // What is popular says nothing of who likes what.
+    assert!(blend.gauc.unwrap() > 0.55, "{blend:?}");
+    assert!((floor.gauc.unwrap() - 0.5).abs() < 0.05, "{floor:?}");
+    assert!(blend.log_loss < floor.log_loss && blend.platt.a > 0.1, "{blend:?} {floor:?}");
+    assert!((blend.calibration.unwrap() - 1.0).abs() < 0.05, "{blend:?}");
+    let gains = found.impressions.gains(0, 1, 1);
+    assert!(gains.gauc.unwrap().low > 0.0 && gains.log_loss.unwrap().high < 0.0, "{gains:?}");
+}
+
+#[test]
+fn only_moving_vectors_find_items_that_training_did_not_know() {
+    // Two kinds of people and items; a fifth of the items comes when a basis has long been trained.
+    let one = |n: u64| {
+        let hash = |salt: u64| crate::ids::stable_hash(&(n * 5 + salt).to_le_bytes());
+        let items = if n < 4_500 { 40 } else { 50 };
+        let user = (hash(0) % 120) as u8;
+        (user, ((hash(1) % items / 2) * 2) as u8 + user % 2, n as i64 * 60)
+    };
+    let log = log(&(0..7_500).map(one).collect::<Vec<_>>(), false);
+    let mut arms = vec![Arm::new("blend", &[SourceKind::Nearest, SourceKind::Trending])];
+    Arm::add_controls(&mut arms, Controls { frozen: true, off: true });
+    let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+    let alone = names.iter().position(|name| *name == "nearest").unwrap();
+    let frozen = names.iter().position(|name| *name == "nearest, frozen").unwrap();
+    // As many as are of one kind: only what has no vector is not on the list.
+    let top = 30;
+    let found = run_as(&log, &Protocol::Prequential, arms, top);
+    let placed = |arm: usize| found.arms[arm].placed.iter().zip(&found.scored);
+    assert!(found.standing(Standing::New) > 100 && found.standing(Standing::Trained) > 1_000);
+    for ((online, one), (control, _)) in placed(alone).zip(placed(frozen)) {
+        match one.standing {
+            // Where nothing is trained nothing is found by vectors.
+            Standing::Untrained => assert_eq!((online.rank, control.rank), (None, None)),
+            Standing::New | Standing::Unseen => assert_eq!(control.rank, None),
+            Standing::Trained => {}
+        }
+    }
+    let recall = |arm| found.mean_of(arm, Metric::Recall(top), Standing::New).unwrap();
+    assert!(recall(alone) > 0.8, "{}", recall(alone));
+    let new = Some(Standing::New);
+    let gain = found.gain_between(alone, frozen, Metric::Recall(top), new, 1).unwrap();
+    assert!((gain.mean - recall(alone)).abs() < 1e-9 && gain.low > 0.0, "{gain:?}");
+}
+
+#[test]
+fn what_follows_a_history_is_known_when_the_first_list_is_wanted_though_none_was_before() {
+    let arms = vec![Arm::new("blend", &[SourceKind::Transitions])];
+    let found = run_as(&markov_log(), &Protocol::LeaveLastOut, arms, 5);
+    let recall = found.mean(0, Metric::Recall(5));
+    assert!(recall > 0.5, "{recall}");
 }
 
 /// Fifty items and people who choose, three times in four, what belongs after one of the three
@@ -217,6 +311,36 @@ fn a_run_ends_where_it_is_told_to_stop() {
 }
 
 proptest! {
+    #[test]
+    fn what_was_shown_is_judged_once_and_before_what_came_of_it(
+        shown in prop::collection::vec((0u8..4, 0u8..9, 0i64..20, any::<bool>()), 1..60),
+    ) {
+        let log = shown_log(&shown);
+        let Ok(plan) = plan(&log, &Protocol::Prequential, &ALL) else { return Ok(()) };
+        let mut judged = Vec::new();
+        let mut learnt = HashSet::new();
+        for step in &plan.steps {
+            match *step {
+                Step::Judge(place) => {
+                    let exposure = &log.exposures()[place as usize];
+                    let is_later = |row: &&u32| **row >= exposure.row;
+                    let later = learnt.iter().filter(is_later).any(|row| {
+                        log.events().iter().any(|e| e.row == *row && e.at >= exposure.at)
+                    });
+                    prop_assert!(!later && !learnt.contains(&exposure.row));
+                    judged.push(place);
+                }
+                Step::Learn(place) => {
+                    learnt.insert(log.events()[place as usize].row);
+                }
+                Step::Fold(_) | Step::Score(_) => {}
+            }
+        }
+        prop_assert_eq!(judged, (0..shown.len() as u32).collect::<Vec<_>>());
+        let taken = log.outcomes(Target::NextClick).iter().filter(|taken| **taken).count();
+        prop_assert_eq!(taken, shown.iter().filter(|one| one.3).count());
+    }
+
     #[test]
     fn no_target_is_folded_or_learnt_before_it_is_scored(
         events in prop::collection::vec((0u8..6, 0u8..9, 0i64..40), 1..60),

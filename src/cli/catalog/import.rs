@@ -85,7 +85,8 @@ struct Columns {
     /// Whether it must not be shown
     #[arg(long, value_name = "COLUMN")]
     blocked: Option<String>,
-    /// An object of further texts, in JSON lines
+    /// Further texts: an object in JSON lines, a map or struct in Parquet; else columns named
+    /// attributes.KEY
     #[arg(long, value_name = "COLUMN")]
     attributes: Option<String>,
     /// What stands between the entries of a list that is one text

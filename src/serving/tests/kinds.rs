@@ -163,3 +163,26 @@ fn an_item_that_nobody_watched_leads_to_its_labels_and_its_creator() {
     let found: BTreeSet<&str> = list(&outcome.items).into_iter().collect();
     assert_eq!(found, BTreeSet::from(["alike", "own"]), "and not what trends");
 }
+
+#[test]
+fn the_score_of_an_item_is_that_of_the_list_and_that_any_item_may_come() {
+    let others: Others = (0..60).map(|n| (n % 12, (n % 7) as u8, "home")).collect();
+    let global = tables(&others);
+    let user = UserState::default();
+    let mut request = Request::new("r", UserId::from("user"), 30);
+    request.include_seen = true;
+    let items = ItemTables::new(TablesConfig::default());
+    let (catalog, blends, shown) = (Catalog::default(), Blends::default(), Shown::default());
+    let (global, items, catalog, blends, shown) = (&global, &items, &catalog, &blends, &shown);
+    let user = &user;
+    let query = || Query::new(&request, World { user, global, catalog, items, blends, shown });
+    let pipeline = untrained(CERTAIN);
+    let score = |item: &str| pipeline.score_of(query(), stable_hash(item.as_bytes()));
+    let chance = score("nobody knows it");
+    assert!(chance > 0.0 && chance < 1e-3, "{chance}");
+    let list = pipeline.run(query()).items;
+    assert!(!list.is_empty());
+    for item in &list {
+        assert!((score(&item.item) - item.score - chance).abs() < 1e-12, "{}", item.item);
+    }
+}
