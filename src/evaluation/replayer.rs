@@ -20,8 +20,8 @@ use crate::model::ials::IalsConfig;
 use crate::model::ridge::Unsolved;
 use crate::model::{BasisVersion, HistoryWeights, ModelError};
 use crate::serving::{
-    BlendLearner, ListRules, Pipeline, Query, Shown, World, blend_learner, intra_list_diversity,
-    untrained_of,
+    BlendLearner, ListRules, Pipeline, Query, Shown, SourceKind, World, blend_learner,
+    intra_list_diversity, untrained_of,
 };
 
 /// Operands are folded into the state at this size, in bytes, as the store's compaction does.
@@ -241,7 +241,9 @@ impl<'a> Replayer<'a> {
             before: 0,
             answers: false,
         };
-        let transitions = global.transitions().map(following);
+        // Maps take seconds: none are made that nobody asks for.
+        let is_asked = arms.iter().any(|arm| arm.sources.contains(&SourceKind::Transitions));
+        let transitions = global.transitions().filter(|_| is_asked).map(following);
         let global = global.tables();
         if transitions.is_some() {
             global.transitions().follow();
