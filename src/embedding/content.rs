@@ -5,7 +5,9 @@
 //! do not count more than few; item i with n_i interactions weighs n_i/(n_i + n_0), since vectors
 //! trained on few users are mostly noise. The map is B = (XᵀWX + λI)⁻¹ XᵀWT, found by conjugate
 //! gradients (Golub and Van Loan, 11.3): rows of X have some ten entries, so an iteration reads
-//! those only and nothing of buckets × buckets is ever held.
+//! those only and nothing of buckets × buckets is ever held. It runs on the columns that some item
+//! has, in double precision: of a basis trained on fewer users than it has components, some
+//! components are next to nothing, and in single precision their equations are never solved.
 
 use super::online::EmbeddingError;
 use crate::ids::stable_hash;
@@ -13,7 +15,7 @@ use crate::model::vector::axpy;
 use crate::model::{Dim, Vectors};
 
 /// Interactions at which a trained vector counts half.
-const HALF_TRUST: f32 = 5.0;
+const HALF_TRUST: f64 = 5.0;
 /// Iterations end when what is left of every component's right side is below this part of it.
 const TOLERANCE: f64 = 1e-4;
 /// More iterations than any matrix with a ridge needed; reaching it is an error.
@@ -124,20 +126,28 @@ impl ContentMap {
         if !(ridge > 0.0 && ridge.is_finite()) {
             return Err(setting("ridge", ridge, "positive"));
         }
-        let columns = config.buckets as usize + 1;
-        let mut rows = Vec::new();
-        let mut right = Vectors::zeros(dim, columns);
-        for (features, vector, interactions) in items {
-            let hashed = Hashed::new(features, config.buckets);
-            let trust = interactions as f32 / (interactions as f32 + HALF_TRUST);
-            for &(column, value) in &hashed.entries {
-                axpy(trust * value, vector, right.row_mut(column as usize));
+        let (rows, vectors): (Vec<_>, Vec<_>) = items
+            .into_iter()
+            .map(|(features, vector, interactions)| {
+                let trust = f64::from(interactions) / (f64::from(interactions) + HALF_TRUST);
+                ((Hashed::new(features, config.buckets), trust), vector)
+            })
+            .unzip();
+        let (rows, used) = numbered(rows);
+        let mut right = Rows::zeros(dim, used.len());
+        for ((entries, trust), vector) in rows.iter().zip(vectors) {
+            for &(place, value) in entries {
+                let target = right.row_mut(place).iter_mut();
+                target.zip(vector).for_each(|(r, v)| *r += trust * value * f64::from(*v));
             }
-            rows.push((hashed, trust));
         }
-        let mut weights = Vectors::zeros(dim, columns);
-        if !conjugate_gradients(&rows, config.ridge, right, &mut weights) {
+        let Some(solution) = conjugate_gradients(&rows, ridge, right) else {
             return Err(setting("ridge", ridge, "larger: the fit does not converge"));
+        };
+        let mut weights = Vectors::zeros(dim, config.buckets as usize + 1);
+        for (place, column) in used.into_iter().enumerate() {
+            let target = weights.row_mut(column as usize).iter_mut();
+            target.zip(solution.row(place)).for_each(|(weight, value)| *weight = *value as f32);
         }
         Ok(Self { weights })
     }
@@ -152,72 +162,108 @@ impl ContentMap {
     }
 }
 
+/// The entries of an item, columns by their places among those that are used, and its weight.
+type Row = (Vec<(usize, f64)>, f64);
+
+/// Numbers the columns that some item has; returns them by place, in rising order.
+fn numbered(hashed: Vec<(Hashed, f64)>) -> (Vec<Row>, Vec<u32>) {
+    let entries = hashed.iter().flat_map(|(hashed, _)| &hashed.entries);
+    let mut used: Vec<u32> = entries.map(|(column, _)| *column).collect();
+    used.sort_unstable();
+    used.dedup();
+    // Every column is among those used.
+    let place = |column: u32| used.partition_point(|known| *known < column);
+    let row = |(hashed, trust): (Hashed, f64)| {
+        let entries = hashed.entries.iter();
+        (entries.map(|&(column, value)| (place(column), f64::from(value))).collect(), trust)
+    };
+    (hashed.into_iter().map(row).collect(), used)
+}
+
+/// Rows of d numbers.
+#[derive(Clone)]
+struct Rows {
+    d: usize,
+    values: Vec<f64>,
+}
+
+impl Rows {
+    fn zeros(dim: Dim, rows: usize) -> Self {
+        Self { d: dim.get(), values: vec![0.0; rows * dim.get()] }
+    }
+
+    fn row(&self, row: usize) -> &[f64] {
+        &self.values[row * self.d..(row + 1) * self.d]
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [f64] {
+        &mut self.values[row * self.d..(row + 1) * self.d]
+    }
+
+    /// Adds alpha_k · x_k to component k of every row.
+    fn add_scaled(&mut self, alpha: &[f64], x: &Rows) {
+        for (y, x) in self.values.chunks_exact_mut(self.d).zip(x.values.chunks_exact(self.d)) {
+            y.iter_mut().zip(alpha.iter().zip(x)).for_each(|(y, (alpha, x))| *y += alpha * x);
+        }
+    }
+
+    /// Σ_rows a_k b_k for each component k.
+    fn products(&self, other: &Rows) -> Vec<f64> {
+        let mut sums = vec![0.0; self.d];
+        let pairs = self.values.chunks_exact(self.d).zip(other.values.chunks_exact(self.d));
+        for (a, b) in pairs {
+            sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+        }
+        sums
+    }
+}
+
 /// Solves (XᵀWX + λI) B = R from B = 0, every component of the vectors at once with step lengths
-/// of its own. `residual` begins as R. Whether it converged.
-fn conjugate_gradients(
-    rows: &[(Hashed, f32)],
-    ridge: f32,
-    mut residual: Vectors,
-    solution: &mut Vectors,
-) -> bool {
-    let d = residual.dim().get();
+/// of its own. `residual` begins as R. None where it does not converge.
+fn conjugate_gradients(rows: &[Row], ridge: f64, mut residual: Rows) -> Option<Rows> {
+    let d = residual.d;
     let mut direction = residual.clone();
-    let mut image = Vectors::zeros(residual.dim(), residual.len());
+    let mut solution = Rows { d, values: vec![0.0; residual.values.len()] };
+    let mut image = solution.clone();
     let mut scratch = vec![0.0; d];
-    let mut energy = column_products(&residual, &residual);
+    let mut energy = residual.products(&residual);
     let goal: Vec<f64> = energy.iter().map(|e| e * TOLERANCE * TOLERANCE).collect();
     for _ in 0..MAX_ITERATIONS {
         if energy.iter().zip(&goal).all(|(energy, goal)| energy <= goal) {
-            return true;
+            return Some(solution);
         }
-        for row in 0..image.len() {
-            let target = image.row_mut(row).iter_mut();
-            target.zip(direction.row(row)).for_each(|(image, value)| *image = ridge * value);
-        }
-        for (hashed, trust) in rows {
+        let values = image.values.iter_mut().zip(&direction.values);
+        values.for_each(|(image, value)| *image = ridge * value);
+        for (entries, trust) in rows {
             scratch.fill(0.0);
-            hashed.times(&direction, &mut scratch);
-            for &(column, value) in &hashed.entries {
-                axpy(trust * value, &scratch, image.row_mut(column as usize));
+            for &(place, value) in entries {
+                let row = direction.row(place);
+                scratch.iter_mut().zip(row).for_each(|(sum, x)| *sum += value * x);
+            }
+            for &(place, value) in entries {
+                let row = image.row_mut(place).iter_mut();
+                row.zip(&scratch).for_each(|(image, x)| *image += trust * value * x);
             }
         }
-        let curvature = column_products(&direction, &image);
-        let step = quotients(&energy, &curvature);
-        let back: Vec<f32> = step.iter().map(|step| -step).collect();
-        for row in 0..image.len() {
-            add_scaled(&step, direction.row(row), solution.row_mut(row));
-            add_scaled(&back, image.row(row), residual.row_mut(row));
-        }
-        let left = column_products(&residual, &residual);
+        let step = quotients(&energy, &direction.products(&image));
+        let back: Vec<f64> = step.iter().map(|step| -step).collect();
+        solution.add_scaled(&step, &direction);
+        residual.add_scaled(&back, &image);
+        let left = residual.products(&residual);
         let turn = quotients(&left, &energy);
-        for row in 0..image.len() {
-            let parts = direction.row_mut(row).iter_mut().zip(residual.row(row)).zip(&turn);
+        let rows = direction.values.chunks_exact_mut(d).zip(residual.values.chunks_exact(d));
+        for (direction, residual) in rows {
+            let parts = direction.iter_mut().zip(residual).zip(&turn);
             parts.for_each(|((value, residual), turn)| *value = residual + turn * *value);
         }
         energy = left;
     }
-    false
-}
-
-/// `y_k += alpha_k · x_k`.
-fn add_scaled(alpha: &[f32], x: &[f32], y: &mut [f32]) {
-    y.iter_mut().zip(alpha.iter().zip(x)).for_each(|(y, (alpha, x))| *y += alpha * x);
-}
-
-/// Σ_rows a_k b_k for each component k.
-fn column_products(a: &Vectors, b: &Vectors) -> Vec<f64> {
-    let mut sums = vec![0.0; a.dim().get()];
-    for (a, b) in a.rows().zip(b.rows()) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += f64::from(*a) * f64::from(*b);
-        }
-    }
-    sums
+    None
 }
 
 /// a/b; 0 where b is 0, which is where a component is solved exactly.
-fn quotients(a: &[f64], b: &[f64]) -> Vec<f32> {
-    a.iter().zip(b).map(|(a, b)| if *b > 0.0 { (a / b) as f32 } else { 0.0 }).collect()
+fn quotients(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| if *b > 0.0 { a / b } else { 0.0 }).collect()
 }
 
 #[cfg(test)]

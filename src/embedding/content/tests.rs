@@ -96,3 +96,24 @@ fn settings_out_of_range_are_refused() {
         assert!(matches!(fit(&[], &config), Err(EmbeddingError::Setting { .. })));
     }
 }
+
+#[test]
+fn components_that_are_next_to_nothing_are_fitted_too() {
+    // As those of a basis are that was trained on fewer users than it has components.
+    const LABELS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let hash = |n: u64| stable_hash(&n.to_le_bytes());
+    // Half of the components are no more than a few of the smallest numbers that there are.
+    let smallest =
+        |n: u64| f32::from_bits((hash(n) % 8) as u32) * if n % 3 == 0 { -1.0 } else { 1.0 };
+    let item = |n: u64| -> Item {
+        let labels = [hash(n), hash(n + 1_000)].map(|hash| Tag(LABELS[(hash % 6) as usize]));
+        let large = |n: u64| (hash(n) as f64 / u64::MAX as f64 - 0.5) as f32;
+        let vector = (0..8).map(|k| if k < 4 { large(8 * n + k) } else { smallest(8 * n + k) });
+        (labels.to_vec(), vector.collect(), 1 + (n % 40) as u32)
+    };
+    let items: Vec<Item> = (0..500).map(item).collect();
+    let config = ContentConfig::default();
+    let map = fit(&items, &config).unwrap();
+    let gradient = largest_gradient(&map, &items, &config);
+    assert!(gradient < 1e-2, "{gradient}");
+}
