@@ -146,7 +146,7 @@ fn who_does_not_click_is_shown_something_else_also_after_a_crash() {
     for shown in told["items"].as_array().expect("items") {
         let item = shown["item"].as_str().expect("an item");
         let before = first.iter().filter(|list| list.iter().any(|i| i == item)).count();
-        let times = shown["features"][11].as_f64().expect("times shown");
+        let times = shown["features"][12].as_f64().expect("times shown");
         assert!((times - before as f64).abs() < 0.05, "{item}: {times} instead of {before}");
     }
     eventually("the memory of what was shown is measured", || {
@@ -170,7 +170,7 @@ fn what_was_clicked_after_it_was_shown_is_not_held_against_it() {
     let times = |item: &str| {
         let items = told["items"].as_array().expect("items");
         let found = items.iter().find(|shown| shown["item"] == item).expect("it is on the list");
-        found["features"][11].as_f64().expect("times shown")
+        found["features"][12].as_f64().expect("times shown")
     };
     assert_eq!(times(&list[0]), 0.0);
     assert!(list[1..].iter().all(|item| times(item) > 0.9));

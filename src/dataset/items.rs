@@ -338,6 +338,7 @@ impl Place {
     fn of<'a>(&'a self, tables: &'a Tables) -> Given<'a> {
         match self {
             Place::Nowhere => Given::Cell(Cell::Missing),
+            Place::One(slot) if tables.is_list(*slot) => Given::Cells(tables.list(*slot)),
             Place::One(slot) => Given::Cell(tables.cell(*slot)),
             Place::List(slot) => Given::Cells(tables.list(*slot)),
             Place::Map(keys, values) => {

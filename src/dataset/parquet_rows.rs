@@ -7,7 +7,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use parquet::basic::{ConvertedType, LogicalType, TimeUnit as Unit, Type as Physical};
+use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit as Unit, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType, Int96};
 use parquet::errors::{ParquetError, Result as ParquetResult};
@@ -172,6 +172,11 @@ impl ParquetTable {
         self.columns.get(slot).map_or(Cell::Missing, |column| column.cell(first(column)))
     }
 
+    /// Whether the `slot`th wanted column has any number of values in a row.
+    pub(super) fn is_list(&self, slot: usize) -> bool {
+        self.columns.get(slot).is_some_and(|column| column.entry.is_some())
+    }
+
     /// The entries of the `slot`th wanted column, which is a list; nulls are missing ones.
     pub(super) fn list(&self, slot: usize) -> Vec<Cell<'_>> {
         let Some(column) = self.columns.get(slot) else { return Vec::new() };
@@ -228,7 +233,8 @@ impl Column {
             0 => None,
             // The column, the group that is repeated, the entry: a list or a map of plain values.
             1 if about.path().parts().len() <= 3 => {
-                Some(full - i16::from(about.self_type().is_optional()))
+                let repetition = about.self_type().get_basic_info().repetition();
+                Some(full - i16::from(repetition == Repetition::OPTIONAL))
             }
             _ => return None,
         };

@@ -114,6 +114,11 @@ impl Tables {
         }
     }
 
+    /// Whether the `slot`th column wanted is a list.
+    pub(super) fn is_list(&self, slot: usize) -> bool {
+        matches!(&self.open, Some(Table::Parquet(table)) if table.is_list(slot))
+    }
+
     /// The entries of the `slot`th column wanted, where it is a list; nulls are missing ones.
     pub(super) fn list(&self, slot: usize) -> Vec<Cell<'_>> {
         match &self.open {

@@ -110,7 +110,10 @@ fn nested(texts: [Texts<'_>; 6], age: (&[i64], &[i16])) -> Vec<u8> {
         let values: Vec<ByteArray> = values.iter().map(|text| ByteArray::from(*text)).collect();
         let mut column = rows.next_column().unwrap().unwrap();
         let typed = column.typed::<ByteArrayType>();
-        typed.write_batch(&values, Some(levels), Some(repeats)).unwrap();
+        // A column of what is required has no levels.
+        let levels = Some(levels).filter(|levels| !levels.is_empty());
+        let repeats = Some(repeats).filter(|repeats| !repeats.is_empty());
+        typed.write_batch(&values, levels, repeats).unwrap();
         column.close().unwrap();
     }
     let mut column = rows.next_column().unwrap().unwrap();

@@ -103,8 +103,9 @@ fn components_that_are_next_to_nothing_are_fitted_too() {
     const LABELS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
     let hash = |n: u64| stable_hash(&n.to_le_bytes());
     // Half of the components are no more than a few of the smallest numbers that there are.
-    let smallest =
-        |n: u64| f32::from_bits((hash(n) % 8) as u32) * if n % 3 == 0 { -1.0 } else { 1.0 };
+    let smallest = |n: u64| {
+        f32::from_bits((hash(n) % 8) as u32) * if n.is_multiple_of(3) { -1.0 } else { 1.0 }
+    };
     let item = |n: u64| -> Item {
         let labels = [hash(n), hash(n + 1_000)].map(|hash| Tag(LABELS[(hash % 6) as usize]));
         let large = |n: u64| (hash(n) as f64 / u64::MAX as f64 - 0.5) as f32;
