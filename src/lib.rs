@@ -15,6 +15,7 @@ pub mod global;
 pub mod ids;
 pub mod kafka;
 pub mod model;
+pub mod quality;
 pub mod runtime;
 pub mod serving;
 pub mod simulation;

@@ -47,6 +47,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ("model", &["kafka", "telemetry", "runtime"], "it is maths: numbers in, numbers out"),
     ("embedding", &["kafka", "telemetry", "runtime", "state"], "an update is a function of events"),
     ("serving", &["kafka", "runtime"], "a list is a function of request and state"),
+    ("quality", &["kafka", "telemetry", "runtime", "state"], "a join is a function of records"),
 ];
 
 struct Source {
@@ -208,6 +209,7 @@ fn what_folds_looks_at_no_clock() {
         "catalog",
         "model",
         "embedding",
+        "quality",
         "dataset",
         "simulation",
     ];

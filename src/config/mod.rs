@@ -7,6 +7,7 @@ mod catalog;
 mod hot;
 mod items;
 mod load;
+mod quality;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
 pub use hot::HotConfig;
 pub use items::{FirstBasisConfig, ItemsConfig};
 pub use load::{ConfigError, Sources, load};
+pub use quality::QualityConfig;
 
 use crate::event::EventTopic;
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
@@ -54,6 +56,8 @@ pub struct Config {
     pub hot: HotConfig,
     /// Item vectors and statistics.
     pub items: ItemsConfig,
+    /// Examples of what was shown and what came of it.
+    pub quality: QualityConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -190,6 +194,16 @@ impl TopicsConfig {
     /// Lists as they were answered.
     pub fn impressions(&self) -> String {
         self.named("impressions")
+    }
+
+    /// What was shown, item by item, and what came of it.
+    pub fn training_examples(&self) -> String {
+        self.named("training-examples")
+    }
+
+    /// What came of it later.
+    pub fn label_corrections(&self) -> String {
+        self.named("label-corrections")
     }
 
     /// What was refused.
@@ -408,6 +422,20 @@ impl Default for LogConfig {
 }
 
 impl Config {
+    /// The topics whose partitions are user shards.
+    pub fn user_keyed_topics(&self) -> Vec<String> {
+        let topics = &self.topics;
+        let mut names = EventTopic::ALL.map(|topic| topics.events(topic)).to_vec();
+        names.push(topics.requests());
+        if self.serving.impressions || self.quality.enabled {
+            names.push(topics.impressions());
+        }
+        if self.quality.enabled {
+            names.extend([topics.training_examples(), topics.label_corrections()]);
+        }
+        names
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         let positive = [
             ("worker.ingest_threads", self.worker.ingest_threads),
@@ -462,6 +490,7 @@ impl Config {
         self.catalog.validate()?;
         self.hot.validate()?;
         self.items.validate()?;
+        self.quality.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }

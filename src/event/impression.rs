@@ -85,6 +85,13 @@ impl Default for ShownItem<'_> {
     }
 }
 
+impl<'a> ShownItem<'a> {
+    /// Which item at which place, without what ranked it.
+    pub fn named(&self) -> Self {
+        Self { item: self.item, position: self.position, ..Self::default() }
+    }
+}
+
 /// What one source said of an item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

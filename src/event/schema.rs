@@ -39,6 +39,8 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("item-features", 1),
     schema!("model-manifest", 1),
     schema!("impression", 1),
+    schema!("training-example", 1),
+    schema!("label-correction", 1),
 ];
 
 /// A schema ready to decode with, and how it is told apart on the wire.
@@ -125,4 +127,8 @@ subjects! {
     MODEL_MANIFEST = "model-manifest";
     /// A list as it was answered.
     IMPRESSION = "impression";
+    /// An item as it was shown, and what came of it.
+    TRAINING_EXAMPLE = "training-example";
+    /// What came of it later.
+    LABEL_CORRECTION = "label-correction";
 }

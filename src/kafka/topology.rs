@@ -82,6 +82,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("item-features.yaml", include_str!("../../topics/item-features.yaml")),
     ("models.yaml", include_str!("../../topics/models.yaml")),
     ("impressions.yaml", include_str!("../../topics/impressions.yaml")),
+    ("training-examples.yaml", include_str!("../../topics/training-examples.yaml")),
+    ("label-corrections.yaml", include_str!("../../topics/label-corrections.yaml")),
     ("dead-letters.yaml", include_str!("../../topics/dead-letters.yaml")),
 ];
 

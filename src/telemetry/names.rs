@@ -48,6 +48,24 @@ metrics_table! {
         "Lists answered, by what became of their record: sent, or dropped where it could not be.";
     describe_gauge SHOWN_BYTES = "driftline_shown_bytes", Bytes,
         "Memory of what users were lately shown, over all shards.";
+    describe_counter JOINED_LISTS = "driftline_quality_lists_total", Count,
+        "Lists read to be joined, by outcome: opened, duplicate, late, refused for want of memory, or unreadable.";
+    describe_counter JOINED_OUTCOMES = "driftline_quality_outcomes_total", Count,
+        "Watches and clicks read to be joined, by outcome: joined, corrected, duplicate, orphan, too_late or surplus.";
+    describe_counter HURRIED_OUTCOMES = "driftline_quality_outcomes_hurried_total", Count,
+        "Watches and clicks decided about before all lists were known, for want of memory.";
+    describe_counter EXAMPLES = "driftline_quality_examples_total", Count,
+        "Examples written.";
+    describe_counter CORRECTIONS = "driftline_quality_corrections_total", Count,
+        "Corrections of examples written.";
+    describe_gauge OPEN_LISTS = "driftline_quality_lists", Count,
+        "Lists that are joined, by state: open, or closed and still corrected.";
+    describe_gauge HELD_OUTCOMES = "driftline_quality_held_outcomes", Count,
+        "Watches and clicks held until all lists before them are known.";
+    describe_gauge JOIN_BYTES = "driftline_quality_memory_bytes", Bytes,
+        "Memory of joins, over all shards.";
+    describe_gauge JOIN_STORE_BYTES = "driftline_quality_store_bytes", Bytes,
+        "Bytes that stores keep for joins, over all shards.";
     describe_counter PREDICTIONS = "driftline_predictions_total", Count,
         "Events predicted before they were learnt, by source and outcome: hit, among its first 20, or miss.";
     describe_gauge BLEND_WEIGHT = "driftline_blend_weight", Count,

@@ -29,6 +29,8 @@ codecs! {
     REPLY = "recommendation-reply.v1.avsc";
     ITEM = "catalog-item.v1.avsc";
     IMPRESSION = "impression.v1.avsc";
+    EXAMPLE = "training-example.v1.avsc";
+    CORRECTION = "label-correction.v1.avsc";
 }
 
 impl Codec {

@@ -3,7 +3,6 @@
 use super::Report;
 use crate::cli::Failure;
 use crate::config::Config;
-use crate::event::EventTopic;
 use crate::kafka::{Admin, Change, TopicFile, TopicMetadata, plan};
 
 const CHECK: &str = "topics";
@@ -52,12 +51,7 @@ pub fn check(
 
 /// A user's events and requests must meet in one shard.
 fn partitions_agree(report: &mut Report, config: &Config, there: &[TopicMetadata]) {
-    let topics = &config.topics;
-    let mut keyed = EventTopic::ALL.map(|topic| topics.events(topic)).to_vec();
-    keyed.push(topics.requests());
-    if config.serving.impressions {
-        keyed.push(topics.impressions());
-    }
+    let keyed = config.user_keyed_topics();
     let found: Vec<&TopicMetadata> = there.iter().filter(|t| keyed.contains(&t.name)).collect();
     let (Some(first), true) = (found.first(), found.len() == keyed.len()) else { return };
     if found.iter().all(|topic| topic.partitions == first.partitions) {
@@ -100,12 +94,12 @@ fn reply_topics(report: &mut Report, config: &Config) {
 mod tests {
     use super::*;
 
-    fn partitions(counts: [i32; 5]) -> Report {
+    fn partitions(counts: [i32; 7]) -> Report {
         let config = Config::default();
-        let topics = &config.topics;
-        let events = EventTopic::ALL.map(|topic| topics.events(topic));
-        let names = events.into_iter().chain([topics.requests(), topics.impressions()]);
+        let names = config.user_keyed_topics();
+        assert_eq!(names.len(), counts.len());
         let there: Vec<TopicMetadata> = names
+            .into_iter()
             .zip(counts)
             .map(|(name, partitions)| TopicMetadata { name, partitions, ..Default::default() })
             .collect();
@@ -116,10 +110,10 @@ mod tests {
 
     #[test]
     fn user_keyed_topics_must_have_the_same_number_of_partitions() {
-        assert!(partitions([4, 4, 4, 4, 4]).is_ok());
-        assert!(!partitions([4, 8, 4, 4, 4]).is_ok());
-        assert!(!partitions([4, 4, 8, 4, 4]).is_ok());
-        assert!(!partitions([4, 4, 4, 4, 8]).is_ok());
+        assert!(partitions([4; 7]).is_ok());
+        assert!(!partitions([4, 8, 4, 4, 4, 4, 4]).is_ok());
+        assert!(!partitions([4, 4, 8, 4, 4, 4, 4]).is_ok());
+        assert!(!partitions([4, 4, 4, 4, 4, 4, 8]).is_ok());
     }
 
     #[test]
