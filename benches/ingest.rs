@@ -3,7 +3,7 @@
 //! `cargo bench --bench ingest -- [events in millions, default 3] [rounds, default 3]`
 //!
 //! With `hot` among the arguments: the same fold with and without a Redis that it writes through
-//! to, in turn.
+//! to, in turn. With `join`: with and without the quality join, of events alone.
 
 mod common;
 
@@ -26,6 +26,9 @@ fn main() {
     let broker = common::Broker::find();
     if std::env::args().any(|argument| argument == "hot") {
         return with_and_without_redis(&broker, events, rounds);
+    }
+    if std::env::args().any(|argument| argument == "join") {
+        return with_and_without_join(&broker, events, rounds);
     }
     let mut rows = Vec::new();
     let mut profile = Vec::new();
@@ -156,6 +159,58 @@ fn with_and_without_redis(broker: &common::Broker, events: u64, rounds: usize) {
     common::table(
         "Where the worker's CPU time goes with it, µs an event",
         &["users", "thread", "µs"],
+        &profile,
+    );
+}
+
+fn with_and_without_join(broker: &common::Broker, events: u64, rounds: usize) {
+    let mut rows = Vec::new();
+    let mut profile = Vec::new();
+    for users in [100_000, 1_000_000] {
+        let data = tempfile::tempdir().expect("a folder");
+        let joined = common::config(broker, "join", data.path(), &["log.level=error"]);
+        let mut plain = joined.clone();
+        plain.quality.enabled = false;
+        let topics = common::make_topics(&joined, PARTITIONS);
+        common::produce(&joined, events, users);
+        let (mut without, mut with, mut ratios) = (vec![], vec![], vec![]);
+        let mut cpu = [BTreeMap::new(), BTreeMap::new()];
+        worker(&plain, events, &mut BTreeMap::new());
+        for _ in 0..rounds {
+            let [plain_cpu, joined_cpu] = &mut cpu;
+            let bare = events as f64 / worker(&plain, events, plain_cpu).as_secs_f64();
+            let through = events as f64 / worker(&joined, events, joined_cpu).as_secs_f64();
+            without.push(bare);
+            with.push(through);
+            ratios.push(through / bare);
+        }
+        rows.push(vec![
+            users.to_string(),
+            format!("{:.2}M", common::median(&mut without) / 1e6),
+            format!("{:.2}M", common::median(&mut with) / 1e6),
+            format!("{:.2}", common::median(&mut ratios)),
+            format!("{:.2} to {:.2}", ratios[0], ratios[ratios.len() - 1]),
+        ]);
+        println!("{:?}", rows.last());
+        for (how, cpu) in ["without", "with"].into_iter().zip(cpu) {
+            for (name, micros) in cpu.into_iter().filter(|(_, micros)| *micros >= 0.01) {
+                let micros = format!("{:.2}", micros / rounds as f64);
+                profile.push(vec![users.to_string(), how.to_owned(), name, micros]);
+            }
+        }
+        common::delete_topics(&joined, &topics);
+    }
+    common::table(
+        &format!(
+            "Ingest with the quality join, {:.1}M watch events, median of {rounds}",
+            events as f64 / 1e6
+        ),
+        &["users", "without, events/s", "with, events/s", "ratio", "range"],
+        &rows,
+    );
+    common::table(
+        "Where the worker's CPU time goes, µs an event",
+        &["users", "join", "thread", "µs"],
         &profile,
     );
 }

@@ -20,7 +20,7 @@ use driftline::model::{Basis, Dim, Hyperparameters, Position, Training, Vectors}
 use driftline::model::{HistoryWeights, ials::IalsConfig};
 use driftline::serving::{BlendLearner, Blends, ListRules, Pipeline, Query, Shown, SourceKind};
 use driftline::serving::{World, blend_learner, untrained};
-use driftline::state::{Access, Anchor, Shard, ShardStore, StoreResources};
+use driftline::state::{Access, Anchor, Origin, Shard, ShardStore, StoreResources};
 use driftline::time::EventTime;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::{RngExt, SeedableRng};
@@ -136,11 +136,12 @@ impl Site {
                 &event.user,
                 hash,
                 &folded.into(),
+                Origin::default(),
                 Anchor { offset: i as i64, hash: 0 },
             );
             if i % 200_000 == 199_999 || i + 1 == total {
                 let frozen = self.shard.freeze().expect("events");
-                self.shard.commit(&frozen).expect("committed");
+                self.shard.commit(&frozen, &[]).expect("committed");
             }
             let mut one = folded.interaction(hash, i as i64);
             if folded.is_positive() {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use driftline::event::UserEvent;
 use driftline::feature::{FoldEvent, FoldRules};
 use driftline::ids::stable_hash;
-use driftline::state::{Access, Anchor, Shard, ShardStore, StoreResources};
+use driftline::state::{Access, Anchor, Origin, Shard, ShardStore, StoreResources};
 use driftline::time::wall_now;
 
 const EVENTS_PER_USER: u64 = 100;
@@ -33,10 +33,16 @@ fn main() {
         event.at = event.at.plus_millis((i as i64) * (30 * 86_400_000 / total as i64 - 1));
         let user = stable_hash(event.user.as_bytes());
         let fold = FoldEvent::from_event(&event, user).into();
-        shard.fold(&event.user, user, &fold, Anchor { offset: i as i64, hash: 0 });
+        shard.fold(
+            &event.user,
+            user,
+            &fold,
+            Origin::default(),
+            Anchor { offset: i as i64, hash: 0 },
+        );
         if i % 200_000 == 199_999 || i + 1 == total {
             let frozen = shard.freeze().expect("events");
-            shard.commit(&frozen).expect("committed");
+            shard.commit(&frozen, &[]).expect("committed");
         }
     }
     let fold = begun.elapsed().as_secs_f64();

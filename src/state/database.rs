@@ -6,7 +6,8 @@ use rocksdb::{ColumnFamilyDescriptor, DB, DBRecoveryMode, Options};
 
 use super::store::{Access, StoreError, StoreResources};
 
-/// Opens the database in `path` with one family of states and one of notes, or makes it.
+/// Opens the database in `path` with one family of states and one of notes, or makes it; for its owner
+/// with `more` families, which readers do not look at.
 ///
 /// # Errors
 /// [`StoreError::Rocks`] where RocksDB refuses.
@@ -16,6 +17,7 @@ pub(super) fn open(
     access: &Access<'_>,
     states: (&str, Options),
     notes: &str,
+    more: Vec<(&str, Options)>,
 ) -> Result<DB, StoreError> {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -26,10 +28,15 @@ pub(super) fn open(
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     // Reader instances keep all files open themselves; 2,000 is far above what one shard has.
     options.set_max_open_files(2_000);
-    let families = [
+    let mut families = vec![
         ColumnFamilyDescriptor::new(states.0, states.1),
         ColumnFamilyDescriptor::new(notes, Options::default()),
     ];
+    if matches!(access, Access::Owner { .. }) {
+        let more =
+            more.into_iter().map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
+        families.extend(more);
+    }
     let opened = match access {
         Access::Owner { .. } => DB::open_cf_descriptors(&options, path, families),
         Access::Reader { scratch } => {

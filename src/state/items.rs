@@ -48,7 +48,7 @@ impl ItemStore {
         access: &Access<'_>,
     ) -> Result<Self, StoreError> {
         let states = (ITEMS, items_options(resources));
-        let db = database::open(path, resources, access, states, META)?;
+        let db = database::open(path, resources, access, states, META, Vec::new())?;
         let store = Self { db, path: path.into() };
         match access {
             Access::Owner { identity } => store.check_identity(identity)?,

@@ -12,8 +12,8 @@ use crate::ids::stable_hash;
 /// The beginning of a chain.
 const NONE: u32 = u32::MAX;
 /// Bytes before an event's operand: previous (4), slot (4), length (4), offset (8), hash of the
-/// user (8), which spares the way to the slot to whoever goes through the log.
-const HEADER: usize = 28;
+/// user (8), which spares the way to the slot to whoever goes through the log, and its origin (12).
+const HEADER: usize = 40;
 /// Bytes of a user id that a slot holds itself.
 const SHORT: usize = 46;
 
@@ -40,12 +40,23 @@ struct Slot {
     id: [u8; SHORT],
 }
 
+/// What is told of an event beyond what the fold keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// XXH3-64 of the id of the request that it names; 0 where it names none.
+    pub request: u64,
+    /// Milliseconds by which its time is ahead of when the broker had it; 0 where it is not.
+    pub ahead_ms: u32,
+}
+
 /// One event, in the order of the log.
 pub struct PendingEvent<'a> {
     /// XXH3-64 of the user id.
     pub user_hash: u64,
     /// Its offset in its topic.
     pub offset: i64,
+    /// Beside what the fold takes.
+    pub origin: Origin,
     /// What the fold takes of it.
     pub record: FoldRecord<'a>,
     slot: u32,
@@ -76,7 +87,14 @@ impl Pending {
     }
 
     /// Appends one event of `user`, whose [`stable_hash`] is `hash`.
-    pub fn push(&mut self, user: &str, hash: u64, offset: i64, record: &FoldRecord<'_>) {
+    pub fn push(
+        &mut self,
+        user: &str,
+        hash: u64,
+        offset: i64,
+        origin: Origin,
+        record: &FoldRecord<'_>,
+    ) {
         let number = self.slot_of(user.as_bytes(), hash);
         let slot = &mut self.slots[number as usize];
         // The caller bounds `bytes()` far below 4 GiB, so positions fit 32 bits.
@@ -85,7 +103,9 @@ impl Pending {
         header[..4].copy_from_slice(&slot.last.to_le_bytes());
         header[4..8].copy_from_slice(&number.to_le_bytes());
         header[12..20].copy_from_slice(&offset.to_le_bytes());
-        header[20..].copy_from_slice(&hash.to_le_bytes());
+        header[20..28].copy_from_slice(&hash.to_le_bytes());
+        header[28..36].copy_from_slice(&origin.request.to_le_bytes());
+        header[36..].copy_from_slice(&origin.ahead_ms.to_le_bytes());
         self.arena.extend_from_slice(&header);
         record.encode(&mut self.arena);
         let len = (self.arena.len() - at as usize - HEADER) as u32;
@@ -225,6 +245,7 @@ impl Pending {
             Some(PendingEvent {
                 user_hash: u64_at(header, 20),
                 offset,
+                origin: Origin { request: u64_at(header, 28), ahead_ms: u32_at(header, 36) },
                 record,
                 slot: u32_at(header, 4),
             })

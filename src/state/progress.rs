@@ -16,6 +16,42 @@ pub struct Progress {
     /// `feedback-events`; stores of before there was feedback lack it.
     #[serde(default)]
     pub feedback: SourceProgress,
+    /// `impressions`, where they are joined.
+    #[serde(default)]
+    pub impressions: SourceProgress,
+}
+
+/// A topic that a shard reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    /// A topic of users' events.
+    Events(EventTopic),
+    /// `impressions`.
+    Impressions,
+}
+
+impl Input {
+    /// All of them, in the order of [`Input::number`].
+    pub const ALL: [Self; 4] = [
+        Self::Events(EventTopic::Watch),
+        Self::Events(EventTopic::Click),
+        Self::Events(EventTopic::Feedback),
+        Self::Impressions,
+    ];
+
+    /// Its place in a table of all.
+    pub fn number(self) -> usize {
+        match self {
+            Self::Events(topic) => topic as usize,
+            Self::Impressions => 3,
+        }
+    }
+}
+
+impl From<EventTopic> for Input {
+    fn from(topic: EventTopic) -> Self {
+        Self::Events(topic)
+    }
 }
 
 /// Progress over one partition of one topic.
@@ -41,20 +77,22 @@ pub struct Anchor {
 
 impl Progress {
     /// Of one topic.
-    pub fn of(&self, topic: EventTopic) -> &SourceProgress {
-        match topic {
-            EventTopic::Watch => &self.watch,
-            EventTopic::Click => &self.click,
-            EventTopic::Feedback => &self.feedback,
+    pub fn of(&self, topic: impl Into<Input>) -> &SourceProgress {
+        match topic.into() {
+            Input::Events(EventTopic::Watch) => &self.watch,
+            Input::Events(EventTopic::Click) => &self.click,
+            Input::Events(EventTopic::Feedback) => &self.feedback,
+            Input::Impressions => &self.impressions,
         }
     }
 
     /// Of one topic, to move on.
-    pub fn of_mut(&mut self, topic: EventTopic) -> &mut SourceProgress {
-        match topic {
-            EventTopic::Watch => &mut self.watch,
-            EventTopic::Click => &mut self.click,
-            EventTopic::Feedback => &mut self.feedback,
+    pub fn of_mut(&mut self, topic: impl Into<Input>) -> &mut SourceProgress {
+        match topic.into() {
+            Input::Events(EventTopic::Watch) => &mut self.watch,
+            Input::Events(EventTopic::Click) => &mut self.click,
+            Input::Events(EventTopic::Feedback) => &mut self.feedback,
+            Input::Impressions => &mut self.impressions,
         }
     }
 

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::pending::Pending;
-use super::progress::{Anchor, Progress, SourceProgress};
+use super::joined::Change;
+use super::pending::{Origin, Pending};
+use super::progress::{Anchor, Input, Progress, SourceProgress};
 use super::store::{ShardStore, StoreError};
-use crate::event::EventTopic;
 use crate::feature::{Corrupt, FoldRecord, FoldRules, UserState};
 use crate::time::EventTime;
 
@@ -17,11 +17,14 @@ pub struct Shard {
     store: ShardStore,
     folded: Mutex<Folded>,
     /// Next offset to fold of each topic, as readers see it.
-    positions: [AtomicI64; 3],
+    positions: [AtomicI64; 4],
 }
 
 struct Folded {
     active: Pending,
+    lists: Vec<NotedList>,
+    /// Of all of them.
+    list_bytes: usize,
     progress: Progress,
     /// Being committed.
     frozen: Option<Arc<Frozen>>,
@@ -44,10 +47,29 @@ pub enum Folding {
     },
 }
 
+impl Folded {
+    /// Bytes that wait for a commit.
+    fn bytes(&self) -> usize {
+        self.active.bytes() + self.list_bytes
+    }
+}
+
+/// A record of `impressions`, as it was read.
+pub struct NotedList {
+    /// Its offset.
+    pub offset: i64,
+    /// When the broker had it.
+    pub appended: EventTime,
+    /// Its value.
+    pub value: Box<[u8]>,
+}
+
 /// What one commit writes.
 pub struct Frozen {
     /// The events.
     pub pending: Pending,
+    /// Lists for whoever joins, in the order of the log.
+    pub lists: Vec<NotedList>,
     /// How far they reach.
     pub progress: Progress,
 }
@@ -59,9 +81,15 @@ impl Shard {
     /// [`StoreError`] where the store cannot be read.
     pub fn new(id: i32, store: ShardStore) -> Result<Self, StoreError> {
         let progress = store.progress()?;
-        let positions = EventTopic::ALL.map(|t| AtomicI64::new(progress.of(t).next_offset));
-        let folded =
-            Folded { active: Pending::default(), progress, frozen: None, committed: progress };
+        let positions = Input::ALL.map(|t| AtomicI64::new(progress.of(t).next_offset));
+        let folded = Folded {
+            active: Pending::default(),
+            lists: Vec::new(),
+            list_bytes: 0,
+            progress,
+            frozen: None,
+            committed: progress,
+        };
         Ok(Self { id, store, folded: Mutex::new(folded), positions })
     }
 
@@ -81,19 +109,30 @@ impl Shard {
     }
 
     /// The next offset to fold of a topic: everything below it shows in reads.
-    pub fn position(&self, topic: EventTopic) -> i64 {
-        self.positions[topic as usize].load(Ordering::Acquire)
+    pub fn position(&self, topic: impl Into<Input>) -> i64 {
+        self.positions[topic.into().number()].load(Ordering::Acquire)
     }
 
-    /// Starts over at `offset` of a topic where nothing of it was folded yet.
-    pub fn start_at(&self, topic: EventTopic, offset: i64) {
-        self.lock().progress.of_mut(topic).next_offset = offset;
-        self.positions[topic as usize].store(offset, Ordering::Release);
+    /// Goes on at `offset` of a topic, whatever was read of it before.
+    pub fn start_at(&self, topic: impl Into<Input>, offset: i64) {
+        let topic = topic.into();
+        let mut folded = self.lock();
+        let progress = folded.progress.of_mut(topic);
+        (progress.next_offset, progress.anchor) = (offset, None);
+        drop(folded);
+        self.positions[topic.number()].store(offset, Ordering::Release);
     }
 
     /// Folds one record of `user`, whose [`stable_hash`](crate::ids::stable_hash) is `hash`, and
     /// moves past the record it came in.
-    pub fn fold(&self, user: &str, hash: u64, one: &FoldRecord<'_>, anchor: Anchor) -> Folding {
+    pub fn fold(
+        &self,
+        user: &str,
+        hash: u64,
+        one: &FoldRecord<'_>,
+        origin: Origin,
+        anchor: Anchor,
+    ) -> Folding {
         let (topic, at) = (one.topic(), one.at());
         let mut folded = self.lock();
         let progress = folded.progress.of_mut(topic);
@@ -107,27 +146,43 @@ impl Shard {
             watermark: progress.watermark.max(Some(at.millis())),
             anchor: Some(anchor),
         };
-        folded.active.push(user, hash, anchor.offset, one);
-        let waiting_bytes = folded.active.bytes();
+        folded.active.push(user, hash, anchor.offset, origin, one);
+        let waiting_bytes = folded.bytes();
         drop(folded);
-        self.positions[topic as usize].store(anchor.offset + 1, Ordering::Release);
+        self.positions[Input::from(topic).number()].store(anchor.offset + 1, Ordering::Release);
         Folding::Done { waiting_bytes }
     }
 
+    /// Keeps a record of `impressions` for whoever joins, and moves past it. Returns the bytes that
+    /// wait for a commit.
+    pub fn note(&self, value: &[u8], appended: EventTime, anchor: Anchor) -> usize {
+        let mut folded = self.lock();
+        folded.lists.push(NotedList { offset: anchor.offset, appended, value: value.into() });
+        folded.list_bytes += size_of::<NotedList>() + value.len();
+        let progress = folded.progress.of_mut(Input::Impressions);
+        (progress.next_offset, progress.anchor) = (anchor.offset + 1, Some(anchor));
+        let waiting_bytes = folded.bytes();
+        drop(folded);
+        let position = &self.positions[Input::Impressions.number()];
+        position.store(anchor.offset + 1, Ordering::Release);
+        waiting_bytes
+    }
+
     /// Moves past a record that is not folded: a dead letter, or one that is no event.
-    pub fn skip(&self, topic: EventTopic, anchor: Anchor) {
+    pub fn skip(&self, topic: impl Into<Input>, anchor: Anchor) {
+        let topic = topic.into();
         let mut folded = self.lock();
         let progress = folded.progress.of_mut(topic);
         progress.next_offset = anchor.offset + 1;
         progress.anchor = Some(anchor);
         drop(folded);
-        self.positions[topic as usize].store(anchor.offset + 1, Ordering::Release);
+        self.positions[topic.number()].store(anchor.offset + 1, Ordering::Release);
     }
 
     /// Events and bytes that wait for a commit.
     pub fn waiting(&self) -> (usize, usize) {
         let folded = self.lock();
-        (folded.active.len(), folded.active.bytes())
+        (folded.active.len(), folded.bytes())
     }
 
     /// Takes what was folded since the last call, for [`Shard::commit`]. `None` where nothing
@@ -139,19 +194,21 @@ impl Shard {
         }
         let frozen = Arc::new(Frozen {
             pending: std::mem::take(&mut folded.active),
+            lists: std::mem::take(&mut folded.lists),
             progress: folded.progress,
         });
+        folded.list_bytes = 0;
         folded.frozen = Some(Arc::clone(&frozen));
         Some(frozen)
     }
 
-    /// Writes what [`Shard::freeze`] took.
+    /// Writes what [`Shard::freeze`] took, and what was joined with it.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be written; the events stay readable and may be
     /// committed again.
-    pub fn commit(&self, frozen: &Frozen) -> Result<(), StoreError> {
-        self.store.commit(&frozen.pending, &frozen.progress)?;
+    pub fn commit(&self, frozen: &Frozen, joined: &[Change]) -> Result<(), StoreError> {
+        self.store.commit(&frozen.pending, &frozen.progress, joined)?;
         let mut folded = self.lock();
         folded.frozen = None;
         folded.committed = frozen.progress;

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bulk::{BULK_USERS, Incoming};
 use super::database;
+use super::joined::{self, Change};
 use super::pending::Pending;
 use super::progress::{Left, Progress, Watermarks};
 use super::sweep::{Sweep, USERS_PER_COMMIT};
@@ -142,7 +143,7 @@ pub enum Access<'a> {
 
 /// One shard's store.
 pub struct ShardStore {
-    db: DB,
+    pub(super) db: DB,
     path: PathBuf,
     rules: FoldRules,
     /// Event time in milliseconds against which users age out.
@@ -175,7 +176,14 @@ impl ShardStore {
         access: &Access<'_>,
     ) -> Result<Self, StoreError> {
         let states = (USERS, users_options(rules, resources));
-        let db = database::open(path, resources, access, states, META)?;
+        let db = database::open(
+            path,
+            resources,
+            access,
+            states,
+            META,
+            vec![(joined::FAMILY, joined::options(resources))],
+        )?;
         // Only the owner, which holds RocksDB's lock by now, may empty the folder.
         let incoming = match access {
             Access::Owner { .. } => Some(
@@ -294,13 +302,28 @@ impl ShardStore {
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be written; nothing of the commit is then there.
-    pub fn commit(&self, pending: &Pending, progress: &Progress) -> Result<(), StoreError> {
+    pub fn commit(
+        &self,
+        pending: &Pending,
+        progress: &Progress,
+        joined: &[Change],
+    ) -> Result<(), StoreError> {
         let users = self.users();
         let bytes = encode_meta(progress, &self.path)?;
         let mut batch = WriteBatch::default();
         self.drop_aged_out(&mut batch, pending, progress);
+        let is_file = self.incoming.is_some() && pending.users() >= BULK_USERS;
+        if is_file && !joined.is_empty() {
+            // Before the file, which moves the offsets: after a crash between the two the join is
+            // ahead, and passes over what it has.
+            let mut first = WriteBatch::default();
+            joined::add(&mut first, self.family(joined::FAMILY), joined);
+            self.db.write(first).map_err(|e| self.rocks(e))?;
+        } else {
+            joined::add(&mut batch, self.family(joined::FAMILY), joined);
+        }
         match &self.incoming {
-            Some(incoming) if pending.users() >= BULK_USERS => incoming
+            Some(incoming) if is_file => incoming
                 .commit(&self.db, users, &self.bulk_options, (PROGRESS, &bytes), pending)
                 .map_err(|e| self.rocks(e))?,
             _ => {
@@ -432,7 +455,7 @@ impl ShardStore {
         self.family(META)
     }
 
-    fn family(&self, name: &str) -> &ColumnFamily {
+    pub(super) fn family(&self, name: &str) -> &ColumnFamily {
         match self.db.cf_handle(name) {
             Some(family) => family,
             // `open` names both families, so a store without one did not open.
@@ -450,11 +473,11 @@ impl ShardStore {
         self.db.put_cf(self.meta(), key, bytes).map_err(|e| self.rocks(e))
     }
 
-    fn rocks(&self, source: rocksdb::Error) -> StoreError {
+    pub(super) fn rocks(&self, source: rocksdb::Error) -> StoreError {
         StoreError::Rocks { path: self.path.clone(), source }
     }
 
-    fn damaged(&self, key: &str, error: &dyn std::fmt::Display) -> StoreError {
+    pub(super) fn damaged(&self, key: &str, error: &dyn std::fmt::Display) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), what: format!("{key}: {error}") }
     }
 }

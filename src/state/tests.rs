@@ -19,6 +19,11 @@ const RULES: FoldRules = FoldRules { history_limit: 5, ttl_days: 30 };
 /// After this many milliseconds without an event a user has aged out.
 const AGED_MS: i64 = (2 * 30 + 28) * DAY_MS;
 
+/// What is told of the `n`th event beside.
+fn origin(n: usize) -> Origin {
+    Origin { request: u64::MAX - n as u64, ahead_ms: n as u32 }
+}
+
 /// One record of a user's topic: user, time, id.
 #[derive(Clone, Copy, Debug)]
 struct Record {
@@ -108,7 +113,8 @@ fn fold(shard: &Shard, records: &[Record]) {
     for &record in records {
         let offset = shard.position(record.topic);
         let anchor = Anchor { offset, hash: record.id.into() };
-        let folding = record.with(|e| shard.fold(&record.user(), record.hash(), e, anchor));
+        let folding = record
+            .with(|e| shard.fold(&record.user(), record.hash(), e, Origin::default(), anchor));
         if matches!(folding, Folding::TooLate { .. }) {
             shard.skip(record.topic, anchor);
         }
@@ -117,7 +123,7 @@ fn fold(shard: &Shard, records: &[Record]) {
 
 fn commit(shard: &Shard) {
     if let Some(frozen) = shard.freeze() {
-        shard.commit(&frozen).unwrap();
+        shard.commit(&frozen, &[]).unwrap();
     }
 }
 
@@ -199,7 +205,7 @@ proptest! {
                 prop_assert!(frozen.is_none() || shard.freeze().is_none(), "one at a time");
             }
             if n == commit_at && let Some(frozen) = frozen.take() {
-                shard.commit(&frozen).unwrap();
+                shard.commit(&frozen, &[]).unwrap();
             }
             let before = shard.waiting().0;
             fold(&shard, &[record]);
@@ -226,9 +232,9 @@ proptest! {
         let mut order = Vec::new();
         for (n, (user, at, id, is_watch)) in log.into_iter().enumerate() {
             let record = if is_watch { watch(user, at, id) } else { click(user, at, id) };
-            record.with(|e| pending.push(&record.user(), record.hash(), n as i64 - 3, e));
+            record.with(|e| pending.push(&record.user(), record.hash(), n as i64 - 3, origin(n), e));
             naive.entry(record.user()).or_default().extend(record.operand());
-            order.push((record.hash(), n as i64 - 3, record.operand()));
+            order.push((record.hash(), n as i64 - 3, origin(n), record.operand()));
         }
         let mut found = Vec::new();
         pending.for_each_user(|user, operand| {
@@ -248,7 +254,7 @@ proptest! {
             .map(|e| {
                 let mut operand = Vec::new();
                 e.record.encode(&mut operand);
-                (e.user_hash, e.offset, operand)
+                (e.user_hash, e.offset, e.origin, operand)
             })
             .collect();
         prop_assert_eq!(events, order);
@@ -301,11 +307,11 @@ fn a_freeze_takes_what_is_there_and_leaves_what_comes_later() {
     assert_eq!((frozen.pending.len(), shard.waiting().0), (1, 1));
     assert_eq!(frozen.progress.watch.next_offset, 1);
     assert_eq!(shard.position(EventTopic::Watch), 2);
-    shard.commit(&frozen).unwrap();
+    shard.commit(&frozen, &[]).unwrap();
     assert_eq!(shard.store().progress().unwrap().watch.next_offset, 1);
     let rest = shard.freeze().unwrap();
     assert_eq!((rest.pending.len(), rest.progress.watch.next_offset), (1, 2));
-    shard.commit(&rest).unwrap();
+    shard.commit(&rest, &[]).unwrap();
     assert!(shard.freeze().is_none());
     assert_eq!(counts(&shard, 1), (2, 0));
 }
@@ -332,7 +338,7 @@ fn an_event_older_than_the_time_to_live_is_too_late_by_its_own_topic() {
     fold(&shard, &[watch(1, BASE, 1)]);
     let late = |record: Record| {
         let anchor = Anchor { offset: shard.position(record.topic), hash: 0 };
-        record.with(|e| shard.fold(&record.user(), record.hash(), e, anchor))
+        record.with(|e| shard.fold(&record.user(), record.hash(), e, Origin::default(), anchor))
     };
     let watermark = EventTime::from_millis(BASE);
     assert_eq!(late(watch(2, old - 1, 2)), Folding::TooLate { watermark });
@@ -550,7 +556,13 @@ fn a_large_commit_leaves_the_same_state_as_many_small_ones() {
         let (user, at) = record(n);
         let hash = stable_hash(user.as_bytes());
         watch(0, at, n).with(|event| {
-            shard.fold(&user, hash, event, Anchor { offset: i64::from(n), hash: 0 });
+            shard.fold(
+                &user,
+                hash,
+                event,
+                Origin::default(),
+                Anchor { offset: i64::from(n), hash: 0 },
+            );
         });
     };
     let (large, small) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -560,7 +572,7 @@ fn a_large_commit_leaves_the_same_state_as_many_small_ones() {
             for n in 0..20_000 {
                 fold(&shard, n);
                 if (n + 1) % events_per_commit == 0 {
-                    shard.commit(&shard.freeze().unwrap()).unwrap();
+                    shard.commit(&shard.freeze().unwrap(), &[]).unwrap();
                 }
             }
             drop(shard);

@@ -9,6 +9,7 @@ use metrics::{Histogram, histogram};
 
 use super::Context;
 use super::hot::HotTier;
+use super::joining::Joining;
 use super::shards::OwnedShard;
 use crate::event::{Interaction, Interactions};
 use crate::feature::FoldRecord;
@@ -51,12 +52,14 @@ pub struct Committer {
     partitions: i32,
     hot: Option<Arc<HotTier>>,
     learn_vectors: bool,
+    joining: Joining,
     seconds: Histogram,
 }
 
 impl Committer {
     pub fn new(context: &Context, producer: Arc<Producer>, tracker: Arc<Tracker>) -> Self {
         Self {
+            joining: Joining::new(context, Arc::clone(&producer), Arc::clone(&tracker)),
             producer,
             tracker,
             topic: context.config.topics.interactions(),
@@ -81,15 +84,17 @@ impl Committer {
         if frozen.is_empty() {
             return Ok(());
         }
+        let mut joined = Vec::with_capacity(frozen.len());
         for (owned, frozen) in &frozen {
             self.publish(owned, frozen)?;
+            joined.push(self.joining.join(owned, frozen)?);
         }
         // Before the offsets move, all that was derived from the records below them is safe:
         // interactions, dead letters, rerouted records.
         self.tracker.wait(DELIVERY_LIMIT).map_err(CommitError::Delivery)?;
-        for (owned, frozen) in &frozen {
+        for ((owned, frozen), joined) in frozen.iter().zip(&joined) {
             let failed = |source| CommitError::Store { shard: owned.shard.id(), source };
-            owned.shard.commit(frozen).map_err(failed)?;
+            owned.shard.commit(frozen, joined).map_err(failed)?;
             if let Some(hot) = &self.hot {
                 hot.offer(owned, frozen);
             }

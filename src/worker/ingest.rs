@@ -10,6 +10,7 @@ use metrics::{Counter, counter, gauge};
 use super::Context;
 use super::commit::{CommitError, CommitThread, Committer};
 use super::dead_letter;
+use super::joining::{self, JoinGauges};
 use super::requests::Control;
 use super::shards::OwnedShard;
 use super::stores;
@@ -20,7 +21,9 @@ use crate::kafka::{
     Assigned, Delivery, GroupConsumer, HandlerError, KafkaError, Log, Outgoing, Producer,
     ProducerKind, Record, RecordHandler, TopicPartition, Tracker, partition_of,
 };
-use crate::state::{Access, Anchor, Folding, Shard, ShardStore, StoreError, StoreResources};
+use crate::state::{
+    Access, Anchor, Folding, Input, Origin, Shard, ShardStore, StoreError, StoreResources,
+};
 use crate::telemetry::names;
 use crate::time::EventTime;
 
@@ -44,13 +47,13 @@ pub fn run(context: &Context, number: usize, control: &Control) {
 
 fn consume(context: &Context, number: usize, control: &Control) -> Result<(), HandlerError> {
     let kafka = &context.config.kafka;
-    let topics = EventTopic::ALL.map(|topic| context.config.topics.events(topic));
+    let topics = topics(context);
     let consumer = GroupConsumer::join(
         &kafka.client(),
         &kafka.group,
         kafka.group_protocol,
         &format!("driftline-ingest-{number}"),
-        &topics.each_ref().map(String::as_str),
+        &topics.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(),
     )?;
     let mut ingest = Ingest::new(context, topics, control.clone(), number)?;
     let ended = consumer.run(&mut ingest, || context.stop.is_requested());
@@ -61,9 +64,17 @@ fn consume(context: &Context, number: usize, control: &Control) -> Result<(), Ha
     ended
 }
 
+/// What a shard reads, and the topics' names.
+fn topics(context: &Context) -> Vec<(Input, String)> {
+    let config = &context.config;
+    let events = EventTopic::ALL.map(|topic| (topic.into(), config.topics.events(topic)));
+    let lists = config.quality.enabled.then(|| (Input::Impressions, config.topics.impressions()));
+    events.into_iter().chain(lists).collect()
+}
+
 struct Ingest {
     context: Context,
-    topics: [String; 3],
+    topics: Vec<(Input, String)>,
     control: Control,
     resources: StoreResources,
     producer: Arc<Producer>,
@@ -82,13 +93,15 @@ struct Ingest {
 struct Ours {
     shard: Arc<OwnedShard>,
     /// What is still to be seen again before new records are folded.
-    anchors: [Option<Anchor>; 3],
+    anchors: [Option<Anchor>; 4],
+    /// The join begins anew: with the lists of from now on.
+    joins_anew: bool,
 }
 
 impl Ingest {
     fn new(
         context: &Context,
-        topics: [String; 3],
+        topics: Vec<(Input, String)>,
         control: Control,
         number: usize,
     ) -> Result<Self, HandlerError> {
@@ -100,7 +113,9 @@ impl Ingest {
         let committer = Arc::new(Committer::new(context, producer.clone(), tracker.clone()));
         let threads = config.worker.ingest_threads;
         Ok(Self {
-            folded: topics.clone().map(|topic| counter!(names::EVENTS_FOLDED, "topic" => topic)),
+            folded: EventTopic::ALL.map(
+                |topic| counter!(names::EVENTS_FOLDED, "topic" => config.topics.events(topic)),
+            ),
             resources: StoreResources::new(
                 config.state.cache_bytes / threads,
                 config.state.write_buffer_bytes / threads,
@@ -118,8 +133,8 @@ impl Ingest {
         })
     }
 
-    fn topic_of(&self, name: &str) -> Option<EventTopic> {
-        EventTopic::ALL.into_iter().find(|topic| self.topics[*topic as usize] == name)
+    fn topic_of(&self, name: &str) -> Option<Input> {
+        self.topics.iter().find(|(_, topic)| topic == name).map(|(input, _)| *input)
     }
 
     fn store_path(&self, partition: i32) -> PathBuf {
@@ -165,7 +180,7 @@ impl Ingest {
     fn take(
         &mut self,
         partition: i32,
-        topics: &[(EventTopic, TopicPartition)],
+        topics: &[(Input, TopicPartition)],
         log: &Log<'_>,
     ) -> Result<Vec<Assigned>, HandlerError> {
         let mut bounds = Vec::with_capacity(topics.len());
@@ -174,9 +189,10 @@ impl Ingest {
         }
         let mut ours = match self.owned.remove(&partition) {
             Some(ours) => ours,
-            None => self.ours(self.open_or_rebuild(partition)?),
+            None => self.ours(self.open_or_rebuild(partition)?)?,
         };
-        let misfit = bounds.iter().find_map(|(topic, tp, (low, high))| {
+        let events = bounds.iter().filter(|(topic, ..)| *topic != Input::Impressions);
+        let misfit = events.clone().find_map(|(topic, tp, (low, high))| {
             let next = ours.shard.shard.progress().of(*topic).next_offset;
             (next > *high || (next > 0 && next < *low))
                 .then(|| format!("{tp} holds {low} to {high}, the store expects {next}"))
@@ -191,12 +207,12 @@ impl Ingest {
                 // too: everything is assigned afresh.
                 return Err(format!("shard {partition} is rebuilt: {why}").into());
             }
-            ours = self.ours(self.open(partition)?);
+            ours = self.ours(self.open(partition)?)?;
         }
         let starts = bounds
             .into_iter()
             .map(|(topic, partition, (low, high))| {
-                let offset = ours.start(topic, low);
+                let offset = ours.start(topic, low, high);
                 ours.shard.set_target(topic, high);
                 Assigned { partition, offset }
             })
@@ -206,13 +222,15 @@ impl Ingest {
         Ok(starts)
     }
 
-    fn ours(&self, shard: Shard) -> Ours {
+    fn ours(&self, shard: Shard) -> Result<Ours, StoreError> {
         let share = |bytes: usize| bytes / self.context.partitions.max(1) as usize;
         let config = &self.context.config;
         let history_bytes = share(config.items.history_cache_bytes);
         let shown_bytes = share(config.serving.shown_bytes);
-        let shard = OwnedShard::new(shard, history_bytes, shown_bytes);
-        Ours { shard: Arc::new(shard), anchors: [None; 3] }
+        let (join, joins_anew) = joining::open(&self.context, &shard)?.unzip();
+        let shard = OwnedShard::new(shard, history_bytes, shown_bytes, join);
+        let joins_anew = joins_anew.unwrap_or(false);
+        Ok(Ours { shard: Arc::new(shard), anchors: [None; 4], joins_anew })
     }
 
     /// Takes a shard out of everybody's sight; its store closes with its last user.
@@ -292,7 +310,7 @@ impl Ingest {
     /// is another one than was folded, the shard goes.
     fn recognise(
         &mut self,
-        topic: EventTopic,
+        topic: Input,
         record: &Record<'_>,
         anchor: Anchor,
     ) -> Result<(), HandlerError> {
@@ -300,7 +318,7 @@ impl Ingest {
         let expected = self
             .owned
             .get_mut(&partition)
-            .and_then(|ours| ours.anchors[topic as usize].take_if(|a| a.offset == anchor.offset));
+            .and_then(|ours| ours.anchors[topic.number()].take_if(|a| a.offset == anchor.offset));
         if expected.is_none_or(|e| e == anchor) {
             return Ok(());
         }
@@ -311,7 +329,14 @@ impl Ingest {
             anchor.offset
         );
         self.commit_thread.wait()?;
-        self.owned.remove(&partition);
+        let ours = self.owned.remove(&partition);
+        if topic == Input::Impressions {
+            // Users do not come from there: only what was joined goes.
+            ours.map(|ours| ours.shard.shard.store().forget_joined()).transpose()?;
+            self.release(partition);
+            return Err(why.into());
+        }
+        drop(ours);
         self.release(partition);
         self.set_aside(partition, "topic_changed", &why)?;
         Err(why.into())
@@ -320,10 +345,14 @@ impl Ingest {
     fn fold(
         &self,
         shard: &OwnedShard,
-        topic: EventTopic,
+        topic: Input,
         record: &Record<'_>,
         anchor: Anchor,
     ) -> Result<usize, KafkaError> {
+        let Input::Events(topic) = topic else {
+            let appended = EventTime::from_millis(record.timestamp_ms());
+            return Ok(shard.shard.note(record.value(), appended, anchor));
+        };
         let rules = ValidityRules {
             appended: EventTime::from_millis(record.timestamp_ms()),
             max_ahead_ms: self.context.config.events.max_ahead_ms,
@@ -332,7 +361,10 @@ impl Ingest {
             EventTopic::Watch => self.fold_event(shard, Source::Watch, record, &rules, anchor),
             EventTopic::Click => self.fold_event(shard, Source::Click, record, &rules, anchor),
             EventTopic::Feedback => match Feedback::decode(record.value(), &rules) {
-                Ok(said) => self.fold_one(shard, &said.user, record, anchor, |_| (&said).into()),
+                Ok(said) => {
+                    let origin = Origin::default();
+                    self.fold_one(shard, &said.user, record, origin, anchor, |_| (&said).into())
+                }
                 Err(rejection) => self.pass(shard, topic, record, &rejection, anchor),
             },
         }
@@ -347,9 +379,12 @@ impl Ingest {
         anchor: Anchor,
     ) -> Result<usize, KafkaError> {
         match UserEvent::decode(source, record.value(), rules) {
-            Ok(event) => self.fold_one(shard, &event.user, record, anchor, |user| {
-                FoldEvent::from_event(&event, user).into()
-            }),
+            Ok(event) => {
+                let origin = joining::origin(&event, rules.appended);
+                self.fold_one(shard, &event.user, record, origin, anchor, |user| {
+                    FoldEvent::from_event(&event, user).into()
+                })
+            }
             Err(rejection) => self.pass(shard, source.into(), record, &rejection, anchor),
         }
     }
@@ -361,6 +396,7 @@ impl Ingest {
         shard: &OwnedShard,
         user: &str,
         record: &Record<'_>,
+        origin: Origin,
         anchor: Anchor,
         of: impl FnOnce(u64) -> FoldRecord<'e>,
     ) -> Result<usize, KafkaError> {
@@ -373,7 +409,7 @@ impl Ingest {
             shard.shard.skip(topic, anchor);
             return Ok(0);
         }
-        match shard.shard.fold(user, hash, &one, anchor) {
+        match shard.shard.fold(user, hash, &one, origin, anchor) {
             Folding::Done { waiting_bytes } => {
                 self.folded[topic as usize].increment(1);
                 Ok(waiting_bytes)
@@ -402,14 +438,19 @@ impl Ingest {
 impl Ours {
     /// The first offset to read: the last record folded, to know the log again by it, or the
     /// first that is there.
-    fn start(&mut self, topic: EventTopic, low: i64) -> i64 {
+    fn start(&mut self, topic: Input, low: i64, high: i64) -> i64 {
         let progress = *self.shard.shard.progress().of(topic);
+        if topic == Input::Impressions && (self.joins_anew || progress.next_offset > high) {
+            // What came of earlier lists is folded already, and would not be told again.
+            self.shard.shard.start_at(topic, high);
+            return high;
+        }
         if progress.next_offset < low {
             self.shard.shard.start_at(topic, low);
             return low;
         }
         let anchor = progress.anchor.filter(|a| a.offset >= low);
-        self.anchors[topic as usize] = anchor;
+        self.anchors[topic.number()] = anchor;
         anchor.map_or(progress.next_offset, |a| a.offset)
     }
 }
@@ -420,7 +461,7 @@ impl RecordHandler for Ingest {
         partitions: &[TopicPartition],
         log: &Log<'_>,
     ) -> Result<Vec<Assigned>, HandlerError> {
-        let mut by_shard: HashMap<i32, Vec<(EventTopic, TopicPartition)>> = HashMap::new();
+        let mut by_shard: HashMap<i32, Vec<(Input, TopicPartition)>> = HashMap::new();
         for tp in partitions {
             if let Some(topic) = self.topic_of(&tp.topic) {
                 by_shard.entry(tp.partition).or_default().push((topic, tp.clone()));
@@ -490,18 +531,20 @@ impl RecordHandler for Ingest {
         self.last_note = Instant::now();
         let mut pending = 0;
         let mut lag = 0;
+        let mut joins = JoinGauges::default();
         let mut positions = Vec::new();
         for (&partition, ours) in &self.owned {
             pending += ours.shard.shard.waiting().1;
             lag += ours.shard.lag();
-            for topic in EventTopic::ALL {
-                let name = self.topics[topic as usize].clone();
-                let tp = TopicPartition { topic: name, partition };
-                positions.push((tp, ours.shard.shard.position(topic)));
+            joins.add(&ours.shard);
+            for (topic, name) in &self.topics {
+                let tp = TopicPartition { topic: name.clone(), partition };
+                positions.push((tp, ours.shard.shard.position(*topic)));
             }
         }
         gauge!(names::PENDING_BYTES).set(pending as f64);
         gauge!(names::SHARD_LAG).set(lag as f64);
+        joins.set();
         Ok(positions)
     }
 }

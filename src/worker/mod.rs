@@ -15,6 +15,7 @@ mod hot;
 mod impressions;
 mod ingest;
 mod items;
+mod joining;
 mod replies;
 mod requests;
 mod shards;
@@ -30,7 +31,6 @@ use std::time::{Duration, Instant};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::embedding::ItemTables;
-use crate::event::EventTopic;
 use crate::global::GlobalTables;
 use crate::kafka::{Admin, KafkaError, TopicMetadata};
 use crate::runtime::{self, Stop, Urgency};
@@ -312,11 +312,7 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
             ))
         })
     };
-    let mut names = EventTopic::ALL.map(|topic| topics.events(topic)).to_vec();
-    names.push(topics.requests());
-    if config.serving.impressions {
-        names.push(topics.impressions());
-    }
+    let names = config.user_keyed_topics();
     let counts = names.iter().map(|n| count(n)).collect::<Result<Vec<_>, _>>()?;
     if counts.iter().any(|c| *c != counts[0]) {
         let found: Vec<_> =

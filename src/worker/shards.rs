@@ -7,27 +7,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::histories::Histories;
 use super::shown::ShownMemory;
 use crate::event::EventTopic;
-use crate::state::Shard;
+use crate::quality::{Join, Size};
 use crate::state::hot::Version;
+use crate::state::{Input, Progress, Shard};
 
 /// A shard and where the log ended when it was assigned.
 pub struct OwnedShard {
     /// The shard.
     pub shard: Shard,
     /// End of each topic's log at assignment; -1 while the topic is not assigned.
-    targets: [AtomicI64; 3],
+    targets: [AtomicI64; 4],
     histories: Mutex<Histories>,
     shown: Arc<ShownMemory>,
+    /// `None` where lists are not joined.
+    join: Option<Mutex<Join>>,
+    /// As of the last step of the join.
+    join_size: Mutex<Size>,
 }
 
 impl OwnedShard {
     /// A shard none of whose topics is assigned yet, with so many bytes for what its users have
     /// liked and for what they were shown.
-    pub fn new(shard: Shard, history_bytes: usize, shown_bytes: usize) -> Self {
+    pub fn new(shard: Shard, history_bytes: usize, shown_bytes: usize, join: Option<Join>) -> Self {
         let histories = Mutex::new(Histories::new(history_bytes));
         let shown = Arc::new(ShownMemory::new(shown_bytes));
-        let targets = EventTopic::ALL.map(|_| AtomicI64::new(-1));
-        Self { shard, targets, histories, shown }
+        let targets = Input::ALL.map(|_| AtomicI64::new(-1));
+        let join_size = Mutex::new(join.as_ref().map(Join::size).unwrap_or_default());
+        Self { shard, targets, histories, shown, join: join.map(Mutex::new), join_size }
     }
 
     /// What its users were shown.
@@ -40,9 +46,29 @@ impl OwnedShard {
         self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What its users were shown and what came of it, for whoever commits.
+    pub(super) fn join(&self) -> Option<MutexGuard<'_, Join>> {
+        let join = self.join.as_ref()?;
+        Some(join.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How much its join held after its last step.
+    pub(super) fn join_size(&self) -> MutexGuard<'_, Size> {
+        self.join_size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether `progress` has reached where the logs of all that is joined ended at assignment.
+    pub(super) fn has_caught_up(&self, progress: &Progress) -> bool {
+        let joined = [EventTopic::Watch.into(), EventTopic::Click.into(), Input::Impressions];
+        joined.into_iter().all(|input| {
+            let target = self.targets[input.number()].load(Ordering::Acquire);
+            target >= 0 && progress.of(input).next_offset >= target
+        })
+    }
+
     /// Says where a topic's log ended when it was assigned.
-    pub fn set_target(&self, topic: EventTopic, end: i64) {
-        self.targets[topic as usize].store(end, Ordering::Release);
+    pub fn set_target(&self, topic: impl Into<Input>, end: i64) {
+        self.targets[topic.into().number()].store(end, Ordering::Release);
     }
 
     /// Whether the log is known to be as long as `version` says: a log that was made anew is not.
@@ -71,7 +97,8 @@ impl OwnedShard {
 
     /// Whether every topic is assigned and folded to where its log ended at assignment.
     pub fn is_restored(&self) -> bool {
-        let assigned = self.targets.iter().all(|t| t.load(Ordering::Acquire) >= 0);
+        let events = &self.targets[..EventTopic::ALL.len()];
+        let assigned = events.iter().all(|t| t.load(Ordering::Acquire) >= 0);
         assigned && self.lag() == 0
     }
 }

@@ -1,0 +1,284 @@
+//! Joins what a shard folded with what its users were shown: feeds the shard's join, and sends the
+//! examples and corrections that leave it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics::{Counter, counter, gauge};
+
+use super::Context;
+use super::commit::CommitError;
+use super::shards::OwnedShard;
+use crate::event::{Impression, UserEvent};
+use crate::feature::FoldRecord;
+use crate::ids::stable_hash;
+use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
+use crate::quality::{
+    self, Arrival, Change, Closing, Correction, Counts, Join, Listed, Outcome, Rules,
+};
+use crate::state::{Frozen, Origin, Shard, StoreError};
+use crate::telemetry::names;
+use crate::time::EventTime;
+
+/// What the join asks of an event beyond what the fold keeps.
+pub fn origin(event: &UserEvent<'_>, appended: EventTime) -> Origin {
+    let request = event.request.as_deref().filter(|request| !request.is_empty());
+    Origin {
+        request: request.map_or(0, |request| stable_hash(request.as_bytes())),
+        ahead_ms: u32::try_from(event.at.since(appended).max(0)).unwrap_or(u32::MAX),
+    }
+}
+
+/// The join of a shard as its store has it, and whether it begins anew although the shard does not.
+/// `None` where lists are not joined.
+pub fn open(context: &Context, shard: &Shard) -> Result<Option<(Join, bool)>, StoreError> {
+    let config = &context.config.quality;
+    if !config.enabled {
+        return Ok(None);
+    }
+    let rules = config.rules(context.partitions.max(1) as usize);
+    let store = shard.store();
+    let next = next_offsets(&shard.progress());
+    let rows = store.joined(quality::RECORDS).map(|row| row.map_err(Unloaded::Store));
+    match Join::load(rules, rows) {
+        Err(Unloaded::Store(error)) => return Err(error),
+        // What was folded while lists were not joined is not told again.
+        Ok(Some(join)) if join.next().iter().zip(next).all(|(has, folded)| *has >= folded) => {
+            return Ok(Some((join, false)));
+        }
+        Ok(None) if next == [0; 3] => return Ok(Some((Join::new(rules, next), false))),
+        Ok(_) => tracing::info!(shard = shard.id(), "lists are joined from now on"),
+        Err(Unloaded::Corrupt(error)) => {
+            tracing::error!(shard = shard.id(), %error, "what was joined is given up");
+        }
+    }
+    store.forget_joined()?;
+    Ok(Some((Join::new(rules, [next[0], next[1], 0]), true)))
+}
+
+enum Unloaded {
+    Store(StoreError),
+    Corrupt(quality::Corrupt),
+}
+
+impl From<quality::Corrupt> for Unloaded {
+    fn from(error: quality::Corrupt) -> Self {
+        Self::Corrupt(error)
+    }
+}
+
+fn next_offsets(progress: &crate::state::Progress) -> [i64; 3] {
+    [progress.watch, progress.click, progress.impressions].map(|source| source.next_offset)
+}
+
+/// Joins, and sends what leaves, on the thread that commits.
+pub struct Joining {
+    producer: Arc<Producer>,
+    tracker: Arc<Tracker>,
+    examples_topic: String,
+    corrections_topic: String,
+    partitions: i32,
+    rules: Rules,
+    long_view_ms: u64,
+    examples: Counter,
+    corrections: Counter,
+    unreadable: Counter,
+    lists: [Counter; 4],
+    outcomes: [Counter; 6],
+    hurried: Counter,
+}
+
+impl Joining {
+    pub fn new(context: &Context, producer: Arc<Producer>, tracker: Arc<Tracker>) -> Self {
+        let config = &context.config;
+        let lists = |outcome| counter!(names::JOINED_LISTS, "outcome" => outcome);
+        let outcomes = |outcome| counter!(names::JOINED_OUTCOMES, "outcome" => outcome);
+        Self {
+            producer,
+            tracker,
+            examples_topic: config.topics.training_examples(),
+            corrections_topic: config.topics.label_corrections(),
+            partitions: context.partitions,
+            rules: config.quality.rules(context.partitions.max(1) as usize),
+            long_view_ms: config.quality.long_view_ms,
+            examples: counter!(names::EXAMPLES),
+            corrections: counter!(names::CORRECTIONS),
+            unreadable: lists("unreadable"),
+            lists: ["opened", "duplicate", "late", "refused"].map(lists),
+            outcomes: ["joined", "corrected", "duplicate", "orphan", "too_late", "surplus"]
+                .map(outcomes),
+            hurried: counter!(names::HURRIED_OUTCOMES),
+        }
+    }
+
+    /// Joins what one commit brings, and hands what leaves to the producer: the commit waits for its
+    /// delivery before it writes the rows that are returned.
+    pub fn join(&self, owned: &OwnedShard, frozen: &Frozen) -> Result<Vec<Change>, CommitError> {
+        let Some(mut join) = owned.join() else { return Ok(Vec::new()) };
+        self.show(owned.shard.id(), &mut join, frozen);
+        for one in frozen.pending.events() {
+            let FoldRecord::Event(event) = one.record else { continue };
+            let outcome = Outcome {
+                source: event.source,
+                user: one.user_hash,
+                item: stable_hash(event.item.as_bytes()),
+                request: one.origin.request,
+                at: event.at,
+                id: event.id,
+                watched_ms: event.watched_ms,
+                duration_ms: event.duration_ms,
+            };
+            let appended = event.at.plus_millis(-i64::from(one.origin.ahead_ms));
+            join.happen(outcome, Arrival { offset: one.offset, appended });
+        }
+        let progress = &frozen.progress;
+        let step = join.advance(next_offsets(progress), owned.has_caught_up(progress));
+        *owned.join_size() = join.size();
+        drop(join);
+        // What opens and closes at once is in no store yet.
+        let new: HashMap<&[u8], &[u8]> = if step.closings.is_empty() && step.corrections.is_empty()
+        {
+            HashMap::new()
+        } else {
+            let rows = step.changes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+            rows.map(|(key, value)| (&key[..], &value[..])).collect()
+        };
+        let row = |key: &[u8]| match new.get(key) {
+            Some(value) => Ok(Some(value.to_vec())),
+            None => owned.shard.store().joined_row(key),
+        };
+        let failed = |source| CommitError::Store { shard: owned.shard.id(), source };
+        for closing in &step.closings {
+            let record = row(&closing.key.record_row()).map_err(failed)?;
+            self.tell_examples(owned, closing, record.as_deref())?;
+        }
+        for correction in &step.corrections {
+            let names = row(&correction.key.names_row()).map_err(failed)?;
+            self.tell_correction(owned, correction, names.as_deref())?;
+        }
+        self.count(&step.counts);
+        Ok(step.changes)
+    }
+
+    fn show(&self, shard: i32, join: &mut Join, frozen: &Frozen) {
+        for noted in &frozen.lists {
+            let arrival = Arrival { offset: noted.offset, appended: noted.appended };
+            let list = Impression::decode(&noted.value).map_err(|error| error.to_string());
+            let listed = list.and_then(|list| {
+                // Of nobody in particular nothing comes; who is at home elsewhere clicks there.
+                if list.user.is_empty() {
+                    return Ok(None);
+                }
+                if partition_of(list.user.as_bytes(), self.partitions) != shard {
+                    return Err("its user is at home in another partition".to_owned());
+                }
+                Listed::of(&list, &noted.value).map(Some).map_err(|error| error.to_string())
+            });
+            match listed {
+                Ok(Some(list)) => join.show(list, arrival),
+                Ok(None) => {}
+                // The topic is our own: this is a newer worker's record, or a foreign one.
+                Err(error) => {
+                    self.unreadable.increment(1);
+                    tracing::warn!(shard, offset = noted.offset, error, "a list is not joined");
+                }
+            }
+        }
+    }
+
+    fn tell_examples(
+        &self,
+        owned: &OwnedShard,
+        closing: &Closing,
+        record: Option<&[u8]>,
+    ) -> Result<(), CommitError> {
+        let list = decoded(owned, record)?;
+        let shard = owned.shard.id();
+        for example in quality::examples(&list, closing, shard, &self.rules, self.long_view_ms) {
+            let value = example.encode().map_err(|e| CommitError::Delivery(e.to_string()))?;
+            self.send(&self.examples_topic, shard, list.user, &value)?;
+            self.examples.increment(1);
+        }
+        Ok(())
+    }
+
+    fn tell_correction(
+        &self,
+        owned: &OwnedShard,
+        correction: &Correction,
+        names: Option<&[u8]>,
+    ) -> Result<(), CommitError> {
+        let list = decoded(owned, names)?;
+        let shard = owned.shard.id();
+        let Some(correction) = quality::correction(&list, correction, shard) else {
+            return Err(damaged(owned, &"a list has lost an item"));
+        };
+        let value = correction.encode().map_err(|e| CommitError::Delivery(e.to_string()))?;
+        self.send(&self.corrections_topic, shard, list.user, &value)?;
+        self.corrections.increment(1);
+        Ok(())
+    }
+
+    fn send(&self, topic: &str, shard: i32, user: &str, value: &[u8]) -> Result<(), CommitError> {
+        let outgoing = Outgoing {
+            topic,
+            partition: Some(shard),
+            key: Some(user.as_bytes()),
+            value,
+            ..Outgoing::default()
+        };
+        self.producer
+            .send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
+            .map_err(|e| CommitError::Delivery(e.to_string()))
+    }
+
+    fn count(&self, counts: &Counts) {
+        let Counts { lists, duplicate_lists, late_lists, refused_lists, .. } = *counts;
+        let read = [lists, duplicate_lists, late_lists, refused_lists];
+        let Counts { joined, corrected, duplicates, orphans, too_late, surplus, .. } = *counts;
+        let came = [joined, corrected, duplicates, orphans, too_late, surplus];
+        let both = self.lists.iter().zip(read).chain(self.outcomes.iter().zip(came));
+        both.for_each(|(counter, count)| counter.increment(count));
+        self.hurried.increment(counts.hurried);
+    }
+}
+
+fn decoded<'a>(owned: &OwnedShard, row: Option<&'a [u8]>) -> Result<Impression<'a>, CommitError> {
+    let row = row.ok_or_else(|| damaged(owned, &"a list has lost its record"))?;
+    Impression::decode(row).map_err(|error| damaged(owned, &error))
+}
+
+fn damaged(owned: &OwnedShard, what: &dyn std::fmt::Display) -> CommitError {
+    let source = owned.shard.store().damaged_join(what);
+    CommitError::Store { shard: owned.shard.id(), source }
+}
+
+/// What joins hold, over shards.
+#[derive(Default)]
+pub struct JoinGauges {
+    open: usize,
+    closed: usize,
+    held: usize,
+    memory: usize,
+    stored: u64,
+}
+
+impl JoinGauges {
+    pub fn add(&mut self, owned: &OwnedShard) {
+        let size = *owned.join_size();
+        self.open += size.open_lists;
+        self.closed += size.closed_lists;
+        self.held += size.held_outcomes;
+        self.memory += size.bytes;
+        // What cannot be read is told where it is needed.
+        self.stored += owned.shard.store().joined_bytes().unwrap_or(0);
+    }
+
+    pub fn set(&self) {
+        gauge!(names::OPEN_LISTS, "state" => "open").set(self.open as f64);
+        gauge!(names::OPEN_LISTS, "state" => "closed").set(self.closed as f64);
+        gauge!(names::HELD_OUTCOMES).set(self.held as f64);
+        gauge!(names::JOIN_BYTES).set(self.memory as f64);
+        gauge!(names::JOIN_STORE_BYTES).set(self.stored as f64);
+    }
+}
