@@ -72,6 +72,8 @@ fn serde_default(record: &str) -> Value {
         "CoWatched" => of::<CoWatched>(),
         "ModelManifest" => of::<ModelManifest>(),
         "Impression" => of::<Impression<'static>>(),
+        "TrainingExample" => of::<TrainingExample<'static>>(),
+        "LabelCorrection" => of::<LabelCorrection<'static>>(),
         "SourceWeight" => of::<SourceWeight<'static>>(),
         "ShownItem" => of::<ShownItem<'static>>(),
         "SourceScore" => of::<SourceScore<'static>>(),
@@ -219,6 +221,8 @@ fn read_by_us(subject: &Subject, bytes: &[u8]) -> Value {
         "item-features" => of::<FeaturesRecord>(subject, bytes),
         "model-manifest" => of::<ModelManifest>(subject, bytes),
         "impression" => of::<Impression<'_>>(subject, bytes),
+        "training-example" => of::<TrainingExample<'_>>(subject, bytes),
+        "label-correction" => of::<LabelCorrection<'_>>(subject, bytes),
         other => panic!("{other} has no wire type in this test"),
     }
 }
