@@ -200,6 +200,8 @@ fn a_worker_says_what_is_wrong_with_the_topics_and_does_not_start() {
     site.kafka.create_topic(&site.topic("recommendation-requests"), 4);
     site.kafka.create_topic(&site.topic("feedback-events"), 4);
     site.kafka.create_topic(&site.topic("impressions"), 4);
+    site.kafka.create_topic(&site.topic("training-examples"), 4);
+    site.kafka.create_topic(&site.topic("label-corrections"), 4);
     site.kafka.create_topic(&site.topic("interactions"), 2);
     site.kafka.create_topic(&site.topic("dead-letters"), 1);
     let words = ["same number of partitions", &watch, &click, "has 4", "has 3"];

@@ -10,8 +10,8 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::{ClientSettings, KafkaError};
-use super::record::Headers;
+use super::client::{ClientSettings, KafkaError, REQUEST_TIMEOUT};
+use super::record::{Headers, TopicPartition};
 
 /// What a producer is tuned for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +263,18 @@ impl Producer {
             base.headers = Some(owned(&record.headers));
         }
         self.inner.send(base).map_err(|(error, back)| (error, back.delivery_opaque))
+    }
+
+    /// First offset present in a partition and the next one to be written. A client that fetches
+    /// hears of it only after the fetch before, which a broker without news holds for a while.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where the broker does not say in time.
+    pub fn bounds(&self, partition: &TopicPartition) -> Result<(i64, i64), KafkaError> {
+        self.inner
+            .client()
+            .fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT)
+            .map_err(|e| KafkaError::new(format!("offsets of {partition}"), e))
     }
 
     /// Waits until everything handed over is delivered or has failed.

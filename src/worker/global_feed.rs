@@ -95,13 +95,16 @@ impl Feed {
     fn begin(&mut self, reader: &mut Reader) -> Result<(), KafkaError> {
         let topic = self.context.config.topics.interactions();
         let back = self.context.config.global.warm_records;
-        for partition in 0..self.context.interaction_partitions {
-            let tp = TopicPartition { topic: topic.clone(), partition };
-            let (low, high) = reader.bounds(&tp)?;
+        let partitions = 0..self.context.interaction_partitions;
+        let partitions = partitions.map(|p| TopicPartition { topic: topic.clone(), partition: p });
+        // All of them before anything is read: a broker answers a client in order.
+        let bounds = |tp| reader.bounds(&tp).map(|bounds| (tp, bounds));
+        let bounds = partitions.map(bounds).collect::<Result<Vec<_>, _>>()?;
+        for (tp, (low, high)) in bounds {
             let from = (high - back).max(low);
             reader.add(&tp, Position::At(from))?;
             if from < high {
-                self.ends.insert(partition, high);
+                self.ends.insert(tp.partition, high);
             }
         }
         Ok(())

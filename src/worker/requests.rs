@@ -230,7 +230,7 @@ impl Requests {
         // From where the last owner had answered; without a note from the first request there
         // is, since a request is never met with silence.
         let started = self.reader.noted(&tp).and_then(|noted| {
-            let (low, high) = self.reader.bounds(&tp)?;
+            let (low, high) = self.producer.bounds(&tp)?;
             let from = noted.filter(|n| (low..=high).contains(n)).unwrap_or(low);
             // Before anything is answered: what was shown here comes after the end found now.
             self.read_back_shown(partition)?;
@@ -257,7 +257,7 @@ impl Requests {
         };
         let config = &self.context.config;
         let tp = TopicPartition { topic: config.topics.impressions(), partition };
-        let (from, until) = warmer::tail(&self.reader, &tp, config.serving.shown_warm_records)?;
+        let (from, until) = warmer::tail(&self.producer, &tp, config.serving.shown_warm_records)?;
         // Only refused once the worker stops.
         let _ = warmer.send(warmer::Order { partition, from, until, memory });
         Ok(())

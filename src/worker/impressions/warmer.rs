@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::event::Impression;
-use crate::kafka::{KafkaError, Position, Reader, TopicPartition};
+use crate::kafka::{KafkaError, Position, Producer, Reader, TopicPartition};
 use crate::runtime::{self, Urgency};
 use crate::time::EventTime;
 use crate::worker::shown::ShownMemory;
@@ -157,10 +157,10 @@ impl Warmer {
 
 /// What is to be read of a partition: its newest `records`.
 pub fn tail(
-    reader: &Reader,
+    client: &Producer,
     partition: &TopicPartition,
     records: i64,
 ) -> Result<(i64, i64), KafkaError> {
-    let (low, high) = reader.bounds(partition)?;
+    let (low, high) = client.bounds(partition)?;
     Ok(((high - records).max(low), high))
 }
