@@ -30,15 +30,6 @@ impl CandidateSource for Content {
     }
 }
 
-/// An item that is on some of the shelves.
-struct Found<'q> {
-    shelved: &'q Shelved,
-    score: f32,
-    /// The most that one shelf says for it, and which.
-    most: f32,
-    shelf: usize,
-}
-
 /// Puts forward what is on the shelves of the leanings, each shelf weighed as its leaning is.
 /// An item is explained by the shelf that says most for it.
 pub(super) fn mixed<'q>(
@@ -48,44 +39,68 @@ pub(super) fn mixed<'q>(
 ) -> Vec<Proposal> {
     let limit = query.proposals();
     let shelves: Vec<(&[Shelved], Why)> = leanings.iter().map(shelf_of).collect();
-    let mut places: HashMap<u64, usize, Prehashed> = HashMap::default();
-    let mut found: Vec<Found<'_>> = Vec::new();
+    let mut sums = Sums::default();
     for (shelf, ((shelved, _), leaning)) in shelves.iter().zip(leanings).enumerate() {
         for shelved in shelved.iter().filter(|shelved| query.wants(shelved.hash)).take(limit) {
-            let score = leaning.weight * shelved.share;
-            let place = *places.entry(shelved.hash).or_insert_with(|| {
-                found.push(Found { shelved, score: 0.0, most: 0.0, shelf });
-                found.len() - 1
-            });
-            let found = &mut found[place];
-            found.score += score;
-            if score > found.most {
-                (found.most, found.shelf) = (score, shelf);
-            }
+            sums.add(shelved.hash, shelved, leaning.weight * shelved.share, shelf);
         }
     }
-    let better = |a: &Found<'_>, b: &Found<'_>| {
-        b.score.total_cmp(&a.score).then_with(|| a.shelved.item.cmp(&b.shelved.item))
-    };
-    keep_best(&mut found, limit, better);
-    let proposal = |found: &Found<'_>| Proposal {
-        item: Arc::clone(&found.shelved.item),
-        hash: found.shelved.hash,
+    let best = sums.best(limit, |a, b| a.item.cmp(&b.item));
+    let proposal = |found: &Sum<&Shelved>| Proposal {
+        item: Arc::clone(&found.item.item),
+        hash: found.item.hash,
         score: found.score,
-        why: shelves[found.shelf].1.clone(),
+        why: shelves[found.cause].1.clone(),
     };
-    found.iter().map(proposal).collect()
+    best.iter().map(proposal).collect()
 }
 
-/// Keeps the first `limit` in order.
-pub(super) fn keep_best<T>(
-    all: &mut Vec<T>,
-    limit: usize,
-    order: impl Fn(&T, &T) -> Ordering + Copy,
-) {
-    if all.len() > limit {
-        all.select_nth_unstable_by(limit, order);
-        all.truncate(limit);
+/// What several causes say for an item together.
+pub(super) struct Sum<T> {
+    pub(super) item: T,
+    pub(super) score: f32,
+    /// The most that one of them says for it, and which.
+    most: f32,
+    pub(super) cause: usize,
+}
+
+/// The items that causes speak for, by hash.
+pub(super) struct Sums<T> {
+    places: HashMap<u64, usize, Prehashed>,
+    sums: Vec<Sum<T>>,
+}
+
+impl<T> Default for Sums<T> {
+    fn default() -> Self {
+        Self { places: HashMap::default(), sums: Vec::new() }
     }
-    all.sort_unstable_by(order);
+}
+
+impl<T> Sums<T> {
+    /// Adds what a cause says for an item.
+    pub(super) fn add(&mut self, hash: u64, item: T, score: f32, cause: usize) {
+        let place = *self.places.entry(hash).or_insert_with(|| {
+            self.sums.push(Sum { item, score: 0.0, most: 0.0, cause });
+            self.sums.len() - 1
+        });
+        let sum = &mut self.sums[place];
+        sum.score += score;
+        if score > sum.most {
+            (sum.most, sum.cause) = (score, cause);
+        }
+    }
+
+    /// The best `limit` in order; `equals` orders those of one score.
+    pub(super) fn best(self, limit: usize, equals: impl Fn(&T, &T) -> Ordering) -> Vec<Sum<T>> {
+        let order = |a: &Sum<T>, b: &Sum<T>| {
+            b.score.total_cmp(&a.score).then_with(|| equals(&a.item, &b.item))
+        };
+        let mut all = self.sums;
+        if all.len() > limit {
+            all.select_nth_unstable_by(limit, order);
+            all.truncate(limit);
+        }
+        all.sort_unstable_by(order);
+        all
+    }
 }
