@@ -471,9 +471,10 @@ impl RecordHandler for Ingest {
         let mut opened: Vec<i32> = Vec::new();
         for (partition, topics) in by_shard {
             starts.extend(self.take(partition, &topics, log)?);
+            // Its users are answered while the next store is opened.
+            self.control.open(partition);
             opened.push(partition);
         }
-        opened.iter().for_each(|&p| self.control.open(p));
         self.context.shards.note_joined();
         gauge!(names::SHARDS).set(self.owned.len() as f64);
         opened.sort_unstable();

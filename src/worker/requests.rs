@@ -182,6 +182,11 @@ impl InFlight {
 
 impl Requests {
     fn run(mut self, inbox: &Receiver<Order>) {
+        // A client that does not know the topic's leaders when it is given a partition finds them
+        // within a second: too late for who asks meanwhile.
+        if let Err(error) = self.reader.partitions(&self.topic) {
+            tracing::debug!(%error, "requests are read as soon as the broker is back");
+        }
         // After the request to stop, ingest closes its shards first; this loop ends when all
         // senders of orders are gone.
         loop {
