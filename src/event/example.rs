@@ -39,6 +39,8 @@ pub struct TrainingExample<'a> {
     pub score: f64,
     /// Probability with which it was placed there.
     pub propensity: f64,
+    /// Whether it was drawn at random.
+    pub explored: bool,
     /// Names the meaning and order of the features.
     pub feature_schema: &'a str,
     /// As they were served.

@@ -65,6 +65,8 @@ pub struct ShownItem<'a> {
     pub score: f64,
     /// Probability with which it was placed here.
     pub propensity: f64,
+    /// Whether it was drawn at random.
+    pub explored: bool,
     /// Those that put it forward, the strongest first.
     #[serde(borrow)]
     pub sources: Vec<SourceScore<'a>>,
@@ -79,6 +81,7 @@ impl Default for ShownItem<'_> {
             position: 0,
             score: 0.0,
             propensity: 1.0,
+            explored: false,
             sources: Vec::new(),
             features: Vec::new(),
         }

@@ -39,7 +39,9 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("item-features", 1),
     schema!("model-manifest", 1),
     schema!("impression", 1),
+    schema!("impression", 2),
     schema!("training-example", 1),
+    schema!("training-example", 2),
     schema!("label-correction", 1),
 ];
 

@@ -13,11 +13,13 @@
 //! | [`Basis`] | the frozen outcome of a training run, with its byte format |
 //! | [`FoldIn`] | history → user vector |
 //! | [`decayed`], [`HistoryWeights`] | forgetting |
+//! | [`Examination`] | which places of a list are looked at |
 //! | [`outcomes`] | AUC, log loss and calibration of scores, whoever made them |
 
 mod basis;
 mod cholesky;
 mod decay;
+mod examination;
 mod fold_in;
 pub mod ials;
 pub mod outcomes;
@@ -28,6 +30,7 @@ pub mod vector;
 
 pub use basis::{Basis, BasisVersion, Hyperparameters, Position, Trained, Training};
 pub use decay::{HistoryWeights, decayed};
+pub use examination::{Curve, Curves, Examination};
 pub use fold_in::FoldIn;
 pub use vector::{Dim, Vectors};
 

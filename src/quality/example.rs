@@ -27,6 +27,7 @@ pub fn examples<'a>(
         arm: list.arm,
         score: shown.score,
         propensity: shown.propensity,
+        explored: shown.explored,
         feature_schema: list.feature_schema,
         features: shown.features.clone(),
         clicked: labels.click_delay_ms.is_some(),

@@ -8,7 +8,7 @@ use crate::event::{Impression, ShownItem, SourceScore, SourceWeight};
 use crate::model::vector::dot;
 
 /// Names what [`features`] gives; another meaning or order is another name.
-pub const FEATURE_SCHEMA: &str = "mixture.v2";
+pub const FEATURE_SCHEMA: &str = "mixture.v3";
 
 /// The record of a list. Whoever sends it fills in what a list does not know: wall time, model
 /// and arm.
@@ -23,6 +23,7 @@ pub fn impression<'a>(query: &'a Query<'_>, list: &'a [Scored]) -> Impression<'a
         position,
         score: scored.candidate.score,
         propensity: scored.propensity,
+        explored: scored.explored,
         sources: sources(&scored.candidate),
         features: features(query, &scored.candidate),
     };
@@ -51,10 +52,11 @@ fn sources(candidate: &Candidate) -> Vec<SourceScore<'static>> {
     each.collect()
 }
 
-/// The features of `mixture.v2`, in order: what each source adds to the mixture, as
+/// The features of `mixture.v3`, in order: what each source adds to the mixture, as
 /// [`SourceKind::ALL`] has them; events in the user's history; watches and clicks of the item that
 /// decay by the shortest half-life of its statistics, a day; inner product of the user's and the
-/// item's live vectors; times that it was shown in vain. None where there is nothing to compute one
+/// item's live vectors; times that it was looked at in vain, in
+/// expectation. None where there is nothing to compute one
 /// from.
 fn features(query: &Query<'_>, candidate: &Candidate) -> Vec<Option<f32>> {
     let share = |source| {

@@ -32,8 +32,8 @@ impl Scorer for Mixture {
 const DISCOUNT: f64 = 0.5;
 
 /// Fatigue: a list must not show the same again and again in vain. A score is multiplied with
-/// [`DISCOUNT`] for each time that its item was shown to the user and not taken, where showings count
-/// half after [`super::shown::HALF_LIFE_MS`].
+/// [`DISCOUNT`] for each time that its item was shown to the user and not taken, where a showing counts
+/// as likely as its place is looked at (the position effect), and half after [`super::shown::HALF_LIFE_MS`].
 pub struct Fatigue;
 
 impl Scorer for Fatigue {

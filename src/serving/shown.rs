@@ -25,25 +25,26 @@ pub struct Shown {
     lists: Vec<u64>,
 }
 
-/// How often one item was shown.
+/// How often one item was shown where it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Showing {
     /// XXH3-64 of the item.
     item: u64,
     /// The newest time, in seconds since the Unix epoch: half the memory of milliseconds.
     last: u32,
-    /// How often, decayed to that time.
+    /// How often it was looked at, in expectation, decayed to that time.
     times: f32,
 }
 
 impl Shown {
     /// Takes note of a list: of its request, of the time for which it was wanted, and of the hashes
-    /// of its items. Whether it is new: the same request at the same time is one list.
+    /// of its items with how likely each was looked at, 0 to 1. Whether it is new: the same request
+    /// at the same time is one list.
     pub fn note(
         &mut self,
         request: &str,
         at: EventTime,
-        items: impl IntoIterator<Item = u64>,
+        items: impl IntoIterator<Item = (u64, f32)>,
     ) -> bool {
         let list = stable_hash(request.as_bytes()) ^ stable_hash(&at.millis().to_le_bytes());
         if self.lists.contains(&list) {
@@ -54,10 +55,10 @@ impl Shown {
         }
         self.lists.push(list);
         let now = seconds(at);
-        for item in items {
+        for (item, looked) in items {
             match self.items.binary_search_by_key(&item, |showing| showing.item) {
-                Ok(place) => self.items[place].add(now),
-                Err(place) => self.items.insert(place, Showing { item, last: now, times: 1.0 }),
+                Ok(place) => self.items[place].add(now, looked),
+                Err(place) => self.items.insert(place, Showing { item, last: now, times: looked }),
             }
         }
         self.forget(now);
@@ -110,12 +111,12 @@ impl Shown {
 
 impl Showing {
     /// Lists may come in any order of their times.
-    fn add(&mut self, at: u32) {
+    fn add(&mut self, at: u32, looked: f32) {
         if at >= self.last {
-            self.times = self.at(at) + 1.0;
+            self.times = self.at(at) + looked;
             self.last = at;
         } else {
-            self.times += left(self.last - at);
+            self.times += looked * left(self.last - at);
         }
     }
 
@@ -143,13 +144,26 @@ mod tests {
         EventTime::from_millis(1_700_000_000_000 + n * DAY_MS / 24)
     }
 
+    /// Every place of the list looked at.
+    fn all(items: impl IntoIterator<Item = u64>) -> impl Iterator<Item = (u64, f32)> {
+        items.into_iter().map(|item| (item, 1.0))
+    }
+
+    #[test]
+    fn what_was_likely_not_looked_at_counts_less() {
+        let mut shown = Shown::default();
+        shown.note("r", hour(0), [(1, 1.0), (2, 0.25)]);
+        shown.note("s", hour(0), [(1, 0.5), (2, 0.25)]);
+        assert_eq!((shown.times(1, hour(0), None), shown.times(2, hour(0), None)), (1.5, 0.5));
+    }
+
     #[test]
     fn a_showing_counts_half_after_a_half_life() {
         let mut shown = Shown::default();
-        assert!(shown.note("r", hour(0), [1, 2]));
+        assert!(shown.note("r", hour(0), all([1, 2])));
         assert_eq!(shown.times(1, hour(0), None), 1.0);
         assert!((shown.times(1, hour(24), None) - 0.5).abs() < 1e-6);
-        assert!(shown.note("s", hour(24), [1]));
+        assert!(shown.note("s", hour(24), all([1])));
         assert!((shown.times(1, hour(24), None) - 1.5).abs() < 1e-6);
         assert_eq!(shown.times(3, hour(24), None), 0.0);
     }
@@ -157,17 +171,17 @@ mod tests {
     #[test]
     fn the_same_list_counts_once_and_another_of_its_name_does_not() {
         let mut shown = Shown::default();
-        assert!(shown.note("r", hour(0), [1]));
-        assert!(!shown.note("r", hour(0), [1]));
+        assert!(shown.note("r", hour(0), all([1])));
+        assert!(!shown.note("r", hour(0), all([1])));
         assert_eq!(shown.times(1, hour(0), None), 1.0);
-        assert!(shown.note("r", hour(1), [1]));
+        assert!(shown.note("r", hour(1), all([1])));
         assert!(shown.times(1, hour(1), None) > 1.9);
     }
 
     #[test]
     fn what_the_user_acted_on_since_was_not_shown_in_vain() {
         let mut shown = Shown::default();
-        shown.note("r", hour(2), [1]);
+        shown.note("r", hour(2), all([1]));
         assert_eq!(shown.times(1, hour(3), Some(hour(2))), 0.0);
         assert!(shown.times(1, hour(3), Some(hour(1))) > 0.9);
     }
@@ -175,19 +189,19 @@ mod tests {
     #[test]
     fn what_no_longer_counts_is_forgotten() {
         let mut shown = Shown::default();
-        shown.note("r", hour(0), [1]);
-        shown.note("s", hour(24 * 5), [2]);
+        shown.note("r", hour(0), all([1]));
+        shown.note("s", hour(24 * 5), all([2]));
         assert_eq!(shown.len(), 1);
     }
 
     #[test]
     fn of_too_many_items_those_that_count_most_stay() {
         let mut shown = Shown::default();
-        shown.note("r", hour(0), 0..20);
+        shown.note("r", hour(0), all(0..20));
         (1..4).for_each(|n| {
-            shown.note(&format!("r{n}"), hour(1), 0..10);
+            shown.note(&format!("r{n}"), hour(1), all(0..10));
         });
-        shown.note("s", hour(2), 1_000..1_700);
+        shown.note("s", hour(2), all(1_000..1_700));
         assert_eq!(shown.len(), MAX_ITEMS);
         assert!((0..10).all(|item| shown.times(item, hour(2), None) > 3.0));
         assert!((10..20).all(|item| shown.times(item, hour(2), None) == 0.0));
@@ -202,7 +216,7 @@ mod tests {
         ) {
             let mut shown = Shown::default();
             for (n, (at, items)) in lists.iter().enumerate() {
-                shown.note(&n.to_string(), hour(*at), items.iter().copied());
+                shown.note(&n.to_string(), hour(*at), all(items.iter().copied()));
             }
             let now = hour(40);
             for item in 0..6 {

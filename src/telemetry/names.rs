@@ -58,6 +58,10 @@ metrics_table! {
         "Examples written.";
     describe_counter CORRECTIONS = "driftline_quality_corrections_total", Count,
         "Corrections of examples written.";
+    describe_counter EXAMPLES_READ = "driftline_examples_read_total", Count,
+        "Examples that this worker has learnt from, of all shards.";
+    describe_gauge EXAMINATION = "driftline_examination_ratio", Count,
+        "How likely the tenth place of a list is looked at, next to the first.";
     describe_gauge OPEN_LISTS = "driftline_quality_lists", Count,
         "Lists that are joined, by state: open, or closed and still corrected.";
     describe_gauge HELD_OUTCOMES = "driftline_quality_held_outcomes", Count,

@@ -117,7 +117,9 @@ impl SideEffect for Note {
         let owned = self.context.shards.get(partition).filter(|_| !user.is_empty());
         if let Some(owned) = owned {
             let items = list.iter().map(|scored| &*scored.candidate.item);
-            owned.shown().note(user, &query.request.request_id, query.at, items);
+            let curves = self.context.curves.get();
+            let curve = curves.of(query.request.surface.as_str());
+            owned.shown().note(user, &query.request.request_id, query.at, items, curve);
         }
         if let Some(impressions) = &self.impressions {
             let impression = Impression {

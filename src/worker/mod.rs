@@ -3,11 +3,14 @@
 //! Kinds of threads: ingest (consumes and folds events, member of the group), requests (reads the
 //! requests of owned shards, a pool answers them), items (folds `interactions` into item states,
 //! member of a group of its own) with the first basis, the feeds of the global tables, of the
-//! catalog and of the item tables, and transitions (solves what the first of the feeds collects). They meet in [`Shards`] and in the tables.
+//! catalog, of the item tables and of what came
+//! of lists, and transitions (solves what the first of the feeds collects). They meet in [`Shards`]
+//! and in the tables.
 
 mod catalog_feed;
 mod commit;
 mod dead_letter;
+mod examples;
 mod generations;
 mod global_feed;
 mod histories;
@@ -90,6 +93,7 @@ struct Context {
     catalog: Arc<catalog_feed::SharedCatalog>,
     items: Arc<items::SharedItems>,
     blends: Arc<global_feed::SharedBlends>,
+    curves: Arc<examples::SharedCurves>,
     hot: Option<Arc<HotTier>>,
     stop: Stop,
 }
@@ -136,6 +140,7 @@ impl Worker {
             catalog: Arc::clone(&catalog),
             items: Arc::clone(&items),
             blends: Arc::default(),
+            curves: Arc::default(),
             hot: hot.clone(),
             stop: Stop::default(),
         };
@@ -168,6 +173,7 @@ impl Worker {
         let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
         self.threads.push(global_feed::start(context.clone(), Arc::clone(&self.feed))?);
         self.threads.extend(transitions::start(context)?);
+        self.threads.extend(examples::start(context)?);
         self.threads.push(catalog_feed::start(context.clone())?);
         self.threads.extend(items::start(context)?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::generations::{Generations, Held};
 use crate::ids::stable_hash;
+use crate::model::Curve;
 use crate::serving::Shown;
 use crate::time::EventTime;
 
@@ -31,16 +32,20 @@ impl ShownMemory {
         self.lock().get(stable_hash(user.as_bytes())).cloned().unwrap_or_default()
     }
 
-    /// Takes note of a list; once, however often it is told.
+    /// Takes note of a list, whose places are looked at as `curve` says; once, however often it is
+    /// told.
     pub fn note<'i>(
         &self,
         user: &str,
         request: &str,
         at: EventTime,
         items: impl Iterator<Item = &'i str>,
+        curve: &Curve,
     ) {
-        let hashes: Vec<u64> = items.map(|item| stable_hash(item.as_bytes())).collect();
-        self.lock().change(stable_hash(user.as_bytes()), |shown| shown.note(request, at, hashes));
+        let looked =
+            |(place, item): (usize, &str)| (stable_hash(item.as_bytes()), curve.weight(place));
+        let items: Vec<(u64, f32)> = items.enumerate().map(looked).collect();
+        self.lock().change(stable_hash(user.as_bytes()), |shown| shown.note(request, at, items));
     }
 
     /// Whether it holds what `impressions` held when the shard was opened.
@@ -74,13 +79,14 @@ mod tests {
         let at = EventTime::from_millis(1_700_000_000_000);
         for user in 0..2_000 {
             let items = items.iter().map(String::as_str);
-            memory.note(&format!("u{user}"), "r", at, items);
+            memory.note(&format!("u{user}"), "r", at, items, &Curve::default());
             assert!(memory.bytes() <= (1 << 20) + 10_000, "{} bytes", memory.bytes());
         }
         let item = stable_hash(b"v7");
-        assert_eq!(memory.of("u1999").times(item, at, None), 1.0);
+        let looked = Curve::default().weight(7);
+        assert_eq!(memory.of("u1999").times(item, at, None), looked);
         assert!(memory.of("u0").is_empty(), "who was not seen for long is forgotten");
-        memory.note("u1999", "r", at, items.iter().map(String::as_str));
-        assert_eq!(memory.of("u1999").times(item, at, None), 1.0, "the same list");
+        memory.note("u1999", "r", at, items.iter().map(String::as_str), &Curve::default());
+        assert_eq!(memory.of("u1999").times(item, at, None), looked, "the same list");
     }
 }

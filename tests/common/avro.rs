@@ -28,8 +28,8 @@ codecs! {
     REQUEST = "recommendation-request.v1.avsc";
     REPLY = "recommendation-reply.v1.avsc";
     ITEM = "catalog-item.v1.avsc";
-    IMPRESSION = "impression.v1.avsc";
-    EXAMPLE = "training-example.v1.avsc";
+    IMPRESSION = "impression.v2.avsc";
+    EXAMPLE = "training-example.v2.avsc";
     CORRECTION = "label-correction.v1.avsc";
 }
 

@@ -30,12 +30,13 @@ fn interactions_that_version_1_wrote_are_still_read() {
 }
 
 #[test]
-fn impressions_that_version_1_wrote_are_still_read() {
+fn impressions_that_earlier_versions_wrote_are_still_read() {
     let shown = ShownItem {
         item: "video-1",
         position: 1,
         score: 0.25,
         propensity: 0.5,
+        explored: false,
         sources: vec![SourceScore { source: "trending", score: 7.5, rank: 3 }],
         features: vec![Some(0.125), None],
     };
@@ -56,6 +57,11 @@ fn impressions_that_version_1_wrote_are_still_read() {
         items: vec![shown],
     };
     let bytes = crate::fixtures::bytes("impression.v1.avro", || impression.encode().unwrap());
+    assert_eq!(Impression::decode(&bytes).as_ref(), Ok(&impression));
+
+    let shown = ShownItem { explored: true, ..impression.items[0].clone() };
+    let impression = Impression { items: vec![shown], ..impression };
+    let bytes = crate::fixtures::bytes("impression.v2.avro", || impression.encode().unwrap());
     assert_eq!(Impression::decode(&bytes), Ok(impression));
 }
 

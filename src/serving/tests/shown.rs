@@ -29,7 +29,11 @@ fn a_list_that_was_shown_in_vain_makes_room_for_another_and_the_same_state_gives
     let first = answer(&request, &user, &global);
     let mut shown = Shown::default();
     (0..6).for_each(|n| {
-        shown.note(&n.to_string(), request.at.unwrap(), hashes(&first.items));
+        shown.note(
+            &n.to_string(),
+            request.at.unwrap(),
+            hashes(&first.items).into_iter().map(|hash| (hash, 1.0)),
+        );
     });
     let next = answer_after(&request, &user, &global, &shown);
     assert!(next.items.iter().all(|item| first.items.iter().all(|old| old.item != item.item)));
@@ -62,7 +66,7 @@ fn a_record_says_what_each_source_said_and_how_often_the_item_was_shown() {
     let request = ask(31);
     let mut shown = Shown::default();
     let at = request.at.unwrap();
-    shown.note("before", at.plus_millis(-HALF_LIFE_MS), [stable_hash(b"v3")]);
+    shown.note("before", at.plus_millis(-HALF_LIFE_MS), [(stable_hash(b"v3"), 1.0)]);
     let kept = Arc::default();
     let outcome = untrained(CERTAIN).side_effect(Keep(Arc::clone(&kept))).run(Query::new(
         &request,

@@ -108,7 +108,9 @@ impl Warmer {
                 Ok(list) => {
                     let at = EventTime::from_millis(list.event_time);
                     let items = list.items.iter().map(|shown| shown.item);
-                    order.memory.note(list.user, list.request_id, at, items);
+                    let curves = self.context.curves.get();
+                    let curve = curves.of(list.surface);
+                    order.memory.note(list.user, list.request_id, at, items, curve);
                 }
                 // The topic is our own: this is a newer worker's record, or a foreign one.
                 Err(rejection) => tracing::warn!(%rejection, "an unreadable impression"),
