@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each a thin shell over a room.
 
+mod archive;
 mod catalog;
 mod cluster;
 mod config;
@@ -9,6 +10,7 @@ mod doctor;
 mod evaluate;
 mod interrupt;
 mod item_state;
+mod lake;
 mod output;
 mod pace;
 mod recommend;
@@ -83,6 +85,10 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Let a seeded world of users watch, click and ask
     Simulate(simulate::Args),
+    /// Copy event topics to the lake as Parquet files
+    Archive(archive::Args),
+    /// Look after the lake: what is in it, small files, old files, lists for training
+    Lake(lake::Args),
     /// Look at the state of users
     State(state::Args),
     /// Look at refused records and send them again
@@ -134,6 +140,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Replay(args) => replay::run(&args, &config),
         Command::Evaluate(args) => evaluate::run(&args, &config),
         Command::Simulate(args) => simulate::run(&args, &config),
+        Command::Archive(args) => archive::run(&args, &config),
+        Command::Lake(args) => lake::run(&args, &config),
         Command::State(args) => state::run(&args, &config),
         Command::Deadletters(args) => deadletters::run(&args, &config),
         Command::Doctor(args) => doctor::run(&args, &config),

@@ -6,7 +6,9 @@
 mod catalog;
 mod hot;
 mod items;
+mod lake;
 mod load;
+mod objects;
 mod quality;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
 pub use hot::HotConfig;
 pub use items::{FirstBasisConfig, ItemsConfig};
+pub use lake::LakeConfig;
 pub use load::{ConfigError, Sources, load};
+pub use objects::ObjectsConfig;
 pub use quality::QualityConfig;
 
 use crate::event::EventTopic;
@@ -58,6 +62,10 @@ pub struct Config {
     pub items: ItemsConfig,
     /// Examples of what was shown and what came of it.
     pub quality: QualityConfig,
+    /// The object store.
+    pub objects: ObjectsConfig,
+    /// Event topics as Parquet files.
+    pub lake: LakeConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -128,7 +136,8 @@ pub struct TopicsConfig {
 }
 
 impl TopicsConfig {
-    fn named(&self, name: &str) -> String {
+    /// The topic of this name in this installation.
+    pub fn named(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
@@ -491,6 +500,8 @@ impl Config {
         self.hot.validate()?;
         self.items.validate()?;
         self.quality.validate()?;
+        self.objects.validate()?;
+        self.lake.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }

@@ -23,6 +23,7 @@ mod user_event;
 pub use bytes::Bytes;
 pub use catalog_item::{CatalogItem, CatalogRecord, item_of_key};
 pub use codec::{Encoding, MAX_RECORD_BYTES};
+pub use datum::Datum;
 pub use example::{LabelCorrection, TrainingExample};
 pub use feedback::{Feedback, FeedbackKind, Subject, SubjectKind};
 pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};

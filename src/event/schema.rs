@@ -53,6 +53,8 @@ pub struct Known {
     pub version: u32,
     /// For decoding and encoding.
     pub schema: serde_avro_fast::Schema,
+    /// The schema as its file has it.
+    pub text: String,
 }
 
 /// All versions of one subject.
@@ -75,10 +77,16 @@ impl Subject {
                     .text
                     .parse()
                     .unwrap_or_else(|e| panic!("schemas/{name}.v{}.avsc: {e}", file.version));
-                Known { fingerprint: *schema.rabin_fingerprint(), version: file.version, schema }
+                let fingerprint = *schema.rabin_fingerprint();
+                Known { fingerprint, version: file.version, schema, text: file.text.to_owned() }
             })
             .collect();
         Self { name, versions }
+    }
+
+    /// All versions, oldest first.
+    pub fn versions(&self) -> &[Known] {
+        &self.versions
     }
 
     /// The version with this fingerprint.

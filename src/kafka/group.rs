@@ -83,6 +83,11 @@ pub trait RecordHandler {
     /// # Errors
     /// Any error stops the consumer.
     fn tick(&mut self, busy: bool) -> Result<Vec<(TopicPartition, i64)>, HandlerError>;
+    /// Whether it can take no more records for now. Looked at after each tick; while it lasts, the
+    /// consumer stays a member and brings none.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// Whatever stopped a handler.
@@ -94,6 +99,10 @@ pub const BURST: usize = 2_000;
 
 /// How long a poll waits for a record. Bounds how late a tick comes when nothing arrives.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How long a handler may be full before the consumer pauses its partitions. Far below the five
+/// minutes after which a member that does not poll is taken for dead.
+const PAUSE_AFTER: Duration = Duration::from_secs(30);
 
 enum Rebalance {
     Assign(TopicPartitionList),
@@ -242,7 +251,26 @@ impl GroupConsumer {
         handler: &mut impl RecordHandler,
         stop: impl Fn() -> bool,
     ) -> Result<(), HandlerError> {
+        let mut full_since = None;
+        let mut paused = false;
         while !stop() {
+            if handler.is_full() {
+                let since = *full_since.get_or_insert_with(std::time::Instant::now);
+                // Pausing throws away what was fetched ahead, so a short wait does without; a long
+                // one must poll, or the group takes this member for dead.
+                if !paused && since.elapsed() < PAUSE_AFTER {
+                    std::thread::sleep(POLL);
+                    self.tick(handler, true)?;
+                    continue;
+                }
+                self.consumer.pause(&self.consumer.assignment()?)?;
+                paused = true;
+            } else {
+                if std::mem::take(&mut paused) {
+                    self.consumer.resume(&self.consumer.assignment()?)?;
+                }
+                full_since = None;
+            }
             let mut timeout = POLL;
             let mut busy = true;
             for _ in 0..BURST {
@@ -266,12 +294,17 @@ impl GroupConsumer {
                 }
                 done?;
             }
-            let positions = handler.tick(busy)?;
-            if !positions.is_empty() {
-                self.note(&positions);
-            }
+            self.tick(handler, busy)?;
         }
         self.leave(handler)
+    }
+
+    fn tick(&self, handler: &mut impl RecordHandler, busy: bool) -> Result<(), HandlerError> {
+        let positions = handler.tick(busy)?;
+        if !positions.is_empty() {
+            self.note(&positions);
+        }
+        Ok(())
     }
 
     fn rebalance(

@@ -15,7 +15,7 @@ mod whole;
 
 pub use admin::{Admin, TopicMetadata};
 pub use client::{ClientSettings, KafkaError};
-pub use group::{Assigned, GroupConsumer, GroupProtocol, HandlerError, Log, RecordHandler};
+pub use group::{Assigned, BURST, GroupConsumer, GroupProtocol, HandlerError, Log, RecordHandler};
 pub use murmur2::partition_of;
 pub use producer::{Delivery, Outgoing, Producer, ProducerKind, Tracker};
 pub use reader::{Position, Reader};

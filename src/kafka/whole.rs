@@ -83,6 +83,30 @@ impl WholeTopic {
         Ok(Self { consumer, topic: topic.to_owned(), partitions, behind: HashMap::new() })
     }
 
+    /// Number of its partitions.
+    pub fn partitions(&self) -> i32 {
+        i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
+    }
+
+    /// Lets a partition be read from an offset on, or from its first record where that is later.
+    /// Counts from the next [`WholeTopic::mark_end`].
+    pub fn start_at(&mut self, partition: i32, offset: i64) {
+        let place = usize::try_from(partition).ok();
+        if let Some(progress) = place.and_then(|place| self.partitions.get_mut(place)) {
+            *progress = Progress { next: offset, end: 0 };
+        }
+    }
+
+    /// First offset present and the next one to be written.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where the broker does not say in time.
+    pub fn bounds(&self, partition: i32) -> Result<(i64, i64), KafkaError> {
+        self.consumer
+            .fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT)
+            .map_err(|e| KafkaError::new(format!("offsets of {}-{partition}", self.topic), e))
+    }
+
     /// Marks where the topic ends now, and goes on reading from where it was.
     ///
     /// # Errors

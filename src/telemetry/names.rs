@@ -70,6 +70,22 @@ metrics_table! {
         "Memory of joins, over all shards.";
     describe_gauge JOIN_STORE_BYTES = "driftline_quality_store_bytes", Bytes,
         "Bytes that stores keep for joins, over all shards.";
+    describe_counter LAKE_ROWS = "driftline_lake_rows_total", Count,
+        "Rows written to the lake, by topic.";
+    describe_counter LAKE_CUTS = "driftline_lake_cuts_total", Count,
+        "Cuts written to the lake, by topic.";
+    describe_counter LAKE_BYTES = "driftline_lake_bytes_total", Bytes,
+        "Bytes of files written to the lake, by topic.";
+    describe_counter LAKE_PASSED = "driftline_lake_records_passed_total", Count,
+        "Records without a row in the lake, by topic and class.";
+    describe_counter LAKE_LOST = "driftline_lake_offsets_lost_total", Count,
+        "Offsets that the log lost before they were archived, by topic.";
+    describe_counter LAKE_RETRIES = "driftline_lake_retries_total", Count,
+        "Attempts at the object store that failed and are made again.";
+    describe_gauge LAKE_PENDING_BYTES = "driftline_lake_pending_bytes", Bytes,
+        "Records read and not yet in the lake.";
+    describe_histogram LAKE_CUT_SECONDS = "driftline_lake_cut_seconds", Seconds,
+        "Time to make a cut and write it to the object store.";
     describe_counter PREDICTIONS = "driftline_predictions_total", Count,
         "Events predicted before they were learnt, by source and outcome: hit, among its first 20, or miss.";
     describe_gauge BLEND_WEIGHT = "driftline_blend_weight", Count,

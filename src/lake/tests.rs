@@ -1,0 +1,2 @@
+mod crashes;
+mod rows;
