@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by broker.sh, postgres.sh and redis.sh: what servers with a folder and a port of their
+# Sourced by broker.sh, postgres.sh, redis.sh and s3.sh: what servers with a folder and a port of their
 # own have in common. `dir` is the folder.
 
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"

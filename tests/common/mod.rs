@@ -8,6 +8,7 @@
 pub mod avro;
 pub mod broker;
 pub mod dice;
+pub mod duckdb;
 pub mod events;
 pub mod installation;
 pub mod kafka;
@@ -16,6 +17,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod redis;
 pub mod requests;
+pub mod s3;
 pub mod server;
 pub mod worker;
 

@@ -40,6 +40,11 @@ impl Server {
         self.folder.join("server.crt").display().to_string()
     }
 
+    /// A file or folder of its own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Runs a command of the script; returns what it printed.
     pub fn command(&self, command: &str, options: &[&str]) -> String {
         let output = Command::new(&self.script)

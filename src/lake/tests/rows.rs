@@ -2,6 +2,7 @@
 //! another way altogether; and a file of it reads back.
 
 use apache_avro::types::Value as AvroValue;
+use apache_avro::writer::datum::GenericDatumWriter;
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -24,7 +25,9 @@ fn draw(schema: &Value, dice: &mut impl FnMut(u64) -> u64) -> Value {
             "float" => json!(dice(1_000) as f32 / 8.0),
             "double" => json!(dice(1_000_000) as f64 / 1_024.0),
             "bytes" => (0..dice(4)).map(|_| json!(dice(256))).collect(),
-            "string" => json!((0..dice(4)).map(|n| ["ä", "b", "\u{1F980}"][n as usize % 3]).collect::<String>()),
+            "string" => json!(
+                (0..dice(4)).map(|n| ["ä", "b", "\u{1F980}"][n as usize % 3]).collect::<String>()
+            ),
             other => panic!("{other}"),
         },
         Value::Object(complex) => match complex["type"].as_str().unwrap() {
@@ -32,12 +35,19 @@ fn draw(schema: &Value, dice: &mut impl FnMut(u64) -> u64) -> Value {
                 let fields = complex["fields"].as_array().unwrap().iter();
                 let field = |f: &Value| (f["name"].as_str().unwrap().to_owned(), f["type"].clone());
                 let fields: Vec<_> = fields.map(field).collect();
-                fields.into_iter().map(|(name, t)| (name, draw(&t, dice))).collect::<Map<_, _>>().into()
+                fields
+                    .into_iter()
+                    .map(|(name, t)| (name, draw(&t, dice)))
+                    .collect::<Map<_, _>>()
+                    .into()
             }
             "array" => (0..dice(4)).map(|_| draw(&complex["items"], dice)).collect(),
             "map" => {
                 let keys = (0..dice(3)).map(|n| format!("k{n}")).collect::<Vec<_>>();
-                keys.into_iter().map(|k| (k, draw(&complex["values"], dice))).collect::<Map<_, _>>().into()
+                keys.into_iter()
+                    .map(|k| (k, draw(&complex["values"], dice)))
+                    .collect::<Map<_, _>>()
+                    .into()
             }
             "enum" => {
                 let symbols = complex["symbols"].as_array().unwrap();
@@ -53,10 +63,11 @@ fn draw(schema: &Value, dice: &mut impl FnMut(u64) -> u64) -> Value {
 
 fn avro(schema: &str, fingerprint: [u8; 8], value: &Value) -> Vec<u8> {
     let schema = apache_avro::Schema::parse_str(schema).unwrap();
-    let value = AvroValue::from(value.clone()).resolve(&schema).unwrap();
+    let value = AvroValue::try_from(value.clone()).unwrap().resolve(&schema).unwrap();
     let mut bytes = vec![0xC3, 0x01];
     bytes.extend_from_slice(&fingerprint);
-    bytes.extend(apache_avro::to_avro_datum(&schema, value).unwrap());
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    bytes.extend(writer.write_value_to_vec(value).unwrap());
     bytes
 }
 
@@ -142,7 +153,13 @@ fn the_same_records_are_the_same_bytes_and_merged_files_hold_the_same_rows() {
     let schema: Value = serde_json::from_str(&subject.newest().text).unwrap();
     let mut n = 0;
     let texts: Vec<_> = (0..40)
-        .map(|_| serde_json::to_vec(&draw(&schema, &mut |below| { n += 11; n % below })).unwrap())
+        .map(|_| {
+            serde_json::to_vec(&draw(&schema, &mut |below| {
+                n += 11;
+                n % below
+            }))
+            .unwrap()
+        })
         .collect();
     let file = |texts: &[Vec<u8>]| {
         let mut table = table_of(&decoder, texts);
