@@ -97,8 +97,7 @@ impl<'a> Lake<'a> {
             let seen = self.site.kafka.read_all(&self.site.topic(topic));
             let is_event = |value: &[u8]| value != GARBAGE;
             let events = seen.iter().filter(|s| s.value.as_deref().is_some_and(is_event));
-            let mut offsets: Vec<_> =
-                events.map(|s| (i64::from(s.partition), s.offset)).collect();
+            let mut offsets: Vec<_> = events.map(|s| (i64::from(s.partition), s.offset)).collect();
             offsets.sort_unstable();
             offsets
         };
@@ -238,10 +237,8 @@ fn a_folder_that_is_full_is_waited_for_and_says_so() {
     let mut lake = Lake::local(&site);
     let disk = site.folder.path().join("disk");
     std::fs::create_dir(&disk).expect("a folder");
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=400k", "tmpfs"])
-        .arg(&disk)
-        .output();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=400k", "tmpfs"]).arg(&disk).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
         eprintln!("SKIPPED: a disk of its own takes root");
         return;
@@ -272,4 +269,59 @@ impl Drop for Unmount {
     fn drop(&mut self) {
         drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
+}
+
+/// The file that a build which knew `versions` of a schema made of a JSON record.
+fn file_of(subject: &'static str, versions: u32, offset: i64, record: &Value) -> (String, Vec<u8>) {
+    use driftline::event::schema::{SCHEMAS, Subject};
+    use driftline::lake::{Batch, Chain, Plan, TopicWriter};
+    let known = SCHEMAS.iter().filter(|s| s.subject == subject && s.version <= versions);
+    let subject: &'static Subject = Box::leak(Box::new(Subject::of(subject, known)));
+    let mut batch = Batch::default();
+    batch.push(offset, 1_750_000_000_000, Some(record.to_string().as_bytes()));
+    let chain = Chain { topic: subject.name.into(), partition: 0, generation: 0 };
+    let plan = Plan { start: offset, end: offset + 1 };
+    let cut = TopicWriter::new(subject).expect("columns").cut(&chain, &plan, batch);
+    let cut = cut.expect("a file");
+    (cut.manifest.files[0].key.clone(), cut.bytes[0].to_vec())
+}
+
+#[test]
+fn files_of_older_and_of_newer_schemas_are_read_together() {
+    let Some(python) = duckdb::python() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |(key, bytes): (String, Vec<u8>)| {
+        let path = folder.path().join(key);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        std::fs::write(path, bytes).expect("a file");
+    };
+    // New columns.
+    let request = |id: &str| serde_json::json!({"request_id": id, "user": "u", "kind": "related"});
+    put(file_of("recommendation-request", 1, 0, &request("old")));
+    put(file_of("recommendation-request", 3, 1, &request("new")));
+    let table = duckdb::topic(folder.path(), "recommendation-request");
+    let sql = format!("SELECT request_id, kind, len(exclude) FROM {table} ORDER BY kafka_offset");
+    let found = duckdb::query(&python, &sql);
+    assert_eq!(
+        found,
+        [vec!["old".into(), Value::Null, 0.into()], vec!["new".into(), "related".into(), 0.into()]]
+    );
+    // A new field within a list of records.
+    let shard = |n: i64, history: &[u8]| {
+        let one =
+            serde_json::json!({"source": "CLICK", "item": "i", "user": n, "history": history});
+        serde_json::json!({"shard": n, "interactions": [one]})
+    };
+    put(file_of("interactions", 1, 0, &shard(1, b"")));
+    put(file_of("interactions", 2, 1, &shard(2, b"ab")));
+    let table = duckdb::topic(folder.path(), "interactions");
+    let sql = format!(
+        "SELECT shard, interactions[1].user, interactions[1].history::VARCHAR FROM {table} \
+         ORDER BY kafka_offset"
+    );
+    let found = duckdb::query(&python, &sql);
+    assert_eq!(
+        found,
+        [vec![1.into(), 1.into(), Value::Null], vec![2.into(), 2.into(), "ab".into()]]
+    );
 }

@@ -25,6 +25,7 @@ const ATTEMPTS: usize = 20;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   driftline archive                                        go on until stopped
+  driftline archive --set http.listen=127.0.0.1:9602       beside a worker
   driftline archive --once                                 up to where the topics end now
   driftline archive --once --json --topics watch-events,click-events
   driftline archive --set objects.uri=s3://bucket/events --set objects.region=eu-central-1
@@ -65,11 +66,11 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
 
 /// The topics that a command is about.
 pub(super) fn chosen(named: &[String], config: &Config) -> Result<Vec<String>, Failure> {
-    let all = &config.lake.topics;
+    let all = config.lake.archived();
     if let Some(unknown) = named.iter().find(|topic| !all.contains(topic)) {
-        return Err(format!("{unknown} is not in lake.topics: {}", all.join(", ")).into());
+        return Err(format!("{unknown} is not archived; lake.topics are {}", all.join(", ")).into());
     }
-    Ok(if named.is_empty() { all.clone() } else { named.to_vec() })
+    Ok(if named.is_empty() { all } else { named.to_vec() })
 }
 
 struct Task<'a> {

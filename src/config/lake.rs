@@ -11,7 +11,7 @@ use crate::lake::{ARCHIVED, CutRules};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LakeConfig {
-    /// Topics that are archived, without the prefix.
+    /// Topics that are archived, without the prefix; empty for all that can be.
     pub topics: Vec<String>,
     /// Records of a cut at most.
     pub cut_records: usize,
@@ -34,7 +34,7 @@ pub struct LakeConfig {
 impl Default for LakeConfig {
     fn default() -> Self {
         Self {
-            topics: ARCHIVED.iter().map(|(topic, _)| (*topic).to_owned()).collect(),
+            topics: Vec::new(),
             cut_records: 250_000,
             cut_bytes: 64 << 20,
             cut_seconds: 600,
@@ -48,6 +48,14 @@ impl Default for LakeConfig {
 }
 
 impl LakeConfig {
+    /// Topics that are archived, without the prefix.
+    pub fn archived(&self) -> Vec<String> {
+        if self.topics.is_empty() {
+            return ARCHIVED.iter().map(|(topic, _)| (*topic).to_owned()).collect();
+        }
+        self.topics.clone()
+    }
+
     /// When a cut ends.
     pub fn rules(&self) -> CutRules {
         CutRules {

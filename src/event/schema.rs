@@ -69,8 +69,8 @@ impl Subject {
         Self::of(name, SCHEMAS.iter().filter(|file| file.subject == name))
     }
 
-    /// A subject of these files, oldest first.
-    pub(super) fn of<'a>(name: &'static str, files: impl Iterator<Item = &'a SchemaFile>) -> Self {
+    /// A subject of these files, oldest first: of an older build, which knew fewer versions.
+    pub fn of<'a>(name: &'static str, files: impl Iterator<Item = &'a SchemaFile>) -> Self {
         let versions = files
             .map(|file| {
                 let schema: serde_avro_fast::Schema = file

@@ -199,8 +199,20 @@ impl Archiver {
         self.ready.push_back(Handed { job, writer: Arc::clone(&partition.writer), bytes });
     }
 
+    /// Ends the largest cuts where many that are not full take half of the memory together.
+    fn relieve(&mut self) {
+        while self.filling > self.rules.memory / 2 {
+            let open = self.partitions.iter();
+            let open = open.filter(|(_, p)| p.tail.plan.is_none() && !p.batch.is_empty());
+            let Some((largest, _)) = open.max_by_key(|(_, p)| p.batch.bytes()) else { return };
+            let largest = largest.clone();
+            self.close(&largest);
+        }
+    }
+
     /// Hands over what is ready, and notes what is done.
     fn exchange(&mut self, wait: Duration) -> Result<(), HandlerError> {
+        self.relieve();
         while let Some(handed) = self.ready.pop_front() {
             if let Err(back) = self.sink.hand(handed) {
                 self.ready.push_front(*back);
@@ -335,6 +347,7 @@ impl RecordHandler for Archiver {
     }
 
     fn is_full(&self) -> bool {
-        self.filling + self.handed >= self.rules.memory
+        // Where nothing is handed over, only reading on can end a cut.
+        self.handed > 0 && self.filling + self.handed >= self.rules.memory
     }
 }

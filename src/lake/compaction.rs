@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::layout::{Hour, MERGES};
-use super::manifest::{DataFile, to_line};
+use super::manifest::{DataFile, Manifest, to_line};
 use super::merging::{Read, merge};
 use super::store::{Lake, LakeError, parse};
 use crate::objects::sha256_hex;
@@ -214,22 +214,39 @@ impl Lake {
     /// # Errors
     /// [`LakeError`].
     pub fn live_files(&self, topic: &str) -> Result<(Vec<DataFile>, Option<EventTime>), LakeError> {
+        let (files, manifests) = self.live_files_and_manifests(topic)?;
+        Ok((files, manifests.iter().filter_map(Manifest::newest).max()))
+    }
+
+    /// The same, and the manifests of the cuts that they came from.
+    pub(super) fn live_files_and_manifests(
+        &self,
+        topic: &str,
+    ) -> Result<(Vec<DataFile>, Vec<Manifest>), LakeError> {
         let horizon = self.horizon(topic)?;
-        let mut live = BTreeMap::new();
-        let mut newest = None;
-        for manifest in self.manifests(topic)?.into_values() {
-            newest = newest.max(manifest.newest());
-            live.extend(manifest.files.into_iter().map(|file| (file.key.clone(), file)));
-        }
+        // Before the manifests: of every merge that is seen, the cuts are seen too.
         let merges = self.merges(topic)?;
-        for merge in &merges {
-            live.insert(merge.output.key.clone(), merge.output.clone());
-        }
+        let manifests: Vec<Manifest> = self.manifests(topic)?.into_values().collect();
+        let of_cuts = manifests.iter().flat_map(|manifest| &manifest.files);
+        let of_merges = merges.iter().map(|merge| &merge.output);
+        let mut live: BTreeMap<&str, &DataFile> =
+            of_cuts.chain(of_merges).map(|file| (file.key.as_str(), file)).collect();
         for file in merges.iter().flat_map(|merge| &merge.inputs) {
-            live.remove(&file.key);
+            live.remove(file.key.as_str());
         }
         live.retain(|key, _| Hour::of_key(key).is_some_and(|hour| hour.begin() >= horizon));
-        Ok((live.into_values().collect(), newest))
+        Ok((live.into_values().cloned().collect(), manifests))
+    }
+
+    /// Forgets compactions of hours before `horizon`: what they made is deleted.
+    pub(super) fn forget_merges(&self, topic: &str, horizon: EventTime) -> Result<(), LakeError> {
+        for merge in self.merges(topic)? {
+            if Hour::of_key(&merge.output.key).is_some_and(|hour| hour.begin() < horizon) {
+                self.objects.delete(&merge.staged_key(topic))?;
+                self.objects.delete(&merge.plan_key(topic))?;
+            }
+        }
+        Ok(())
     }
 }
 

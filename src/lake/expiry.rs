@@ -60,6 +60,7 @@ impl Lake {
             expired.files += 1;
             expired.bytes += object.bytes;
         }
+        self.forget_merges(topic, horizon)?;
         self.forget_cuts(topic, horizon)?;
         Ok(expired)
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::layout::PINS;
-use super::manifest::{DataFile, SchemaId, to_json};
+use super::manifest::{DataFile, Manifest, SchemaId, to_json};
 use super::store::{Lake, LakeError, parse};
 use crate::objects::{Created, sha256_hex};
 
@@ -51,7 +51,8 @@ impl Lake {
     pub fn look(&self, topics: &[String]) -> Result<Snapshot, LakeError> {
         let mut found = BTreeMap::new();
         for topic in topics {
-            let (files, newest) = self.live_files(topic)?;
+            let (files, manifests) = self.live_files_and_manifests(topic)?;
+            let newest = manifests.iter().filter_map(Manifest::newest).max();
             let mut snapshot = TopicSnapshot {
                 rows: files.iter().map(|file| file.rows).sum(),
                 watermark_ms: newest.map(|at| at.millis()),
@@ -59,7 +60,7 @@ impl Lake {
                 ..TopicSnapshot::default()
             };
             let mut schemas = BTreeMap::new();
-            for manifest in self.manifests(topic)?.into_values() {
+            for manifest in manifests {
                 match snapshot.offsets.last_mut() {
                     Some((partition, generation, _, end))
                         if (*partition, *generation, *end)
@@ -109,7 +110,7 @@ impl Lake {
             }
             // Whoever merges or expires looks at pins after writing down what it will do, and here
             // that is looked at after pinning: one of the two sees the other.
-            if self.look(topics)? == snapshot && self.all_there(&snapshot)? {
+            if self.all_live(&snapshot)? {
                 return Ok((name, snapshot));
             }
             self.objects.delete(&key)?;
@@ -117,11 +118,15 @@ impl Lake {
         Err(LakeError::Conflict("a snapshot: compaction or retention is at work; try again".into()))
     }
 
-    fn all_there(&self, snapshot: &Snapshot) -> Result<bool, LakeError> {
+    /// Whether every file of a snapshot is there, and nothing is about to take it away.
+    fn all_live(&self, snapshot: &Snapshot) -> Result<bool, LakeError> {
         for (topic, listed) in &snapshot.topics {
             let there: BTreeSet<_> =
                 self.objects.list(topic)?.into_iter().map(|object| object.key).collect();
-            if listed.files.iter().any(|file| !there.contains(&file.key)) {
+            let (live, _) = self.live_files(topic)?;
+            let live: BTreeSet<_> = live.iter().map(|file| file.key.as_str()).collect();
+            let stays = |key: &str| there.contains(key) && live.contains(key);
+            if !listed.files.iter().all(|file| stays(&file.key)) {
                 return Ok(false);
             }
         }
