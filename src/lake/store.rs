@@ -163,9 +163,12 @@ impl Lake {
         if resumed {
             self.settle(job, cut)?;
         }
-        for (file, bytes) in cut.manifest.files.iter().zip(&cut.bytes) {
-            if self.objects.create(&file.key, bytes.clone())? == Created::Exists && !resumed {
-                // Nobody had planned this cut, so nobody can have made its files.
+        let files = &cut.manifest.files;
+        let all = files.iter().zip(&cut.bytes).map(|(f, bytes)| (f.key.as_str(), bytes.clone()));
+        let created = self.objects.create_all(all.collect())?;
+        for (file, created) in files.iter().zip(created) {
+            // Nobody had planned this cut, so nobody can have made its files.
+            if created == Created::Exists && !resumed {
                 self.check_same(file)?;
             }
         }
