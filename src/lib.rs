@@ -18,6 +18,7 @@ pub mod lake;
 pub mod model;
 pub mod objects;
 pub mod quality;
+pub mod ranking;
 pub mod runtime;
 pub mod serving;
 pub mod simulation;

@@ -22,6 +22,7 @@ const ROOMS: &[&str] = &[
     "global",
     "catalog",
     "embedding",
+    "ranking",
     "serving",
     "quality",
     "drift",
@@ -47,6 +48,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ("catalog", &["kafka", "telemetry", "runtime"], "the catalog is pure: callers feed it"),
     ("model", &["kafka", "telemetry", "runtime"], "it is maths: numbers in, numbers out"),
     ("embedding", &["kafka", "telemetry", "runtime", "state"], "an update is a function of events"),
+    ("ranking", &["kafka", "telemetry", "runtime", "state"], "a score is a function of examples"),
     ("serving", &["kafka", "runtime"], "a list is a function of request and state"),
     ("quality", &["kafka", "telemetry", "runtime", "state"], "a join is a function of records"),
 ];
@@ -210,6 +212,7 @@ fn what_folds_looks_at_no_clock() {
         "catalog",
         "model",
         "embedding",
+        "ranking",
         "quality",
         "dataset",
         "simulation",

@@ -1,5 +1,7 @@
 //! `driftline evaluate`: how well what serves would have done on a data set.
 
+mod ranker;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,7 +16,7 @@ use crate::evaluation::{
     Arm, Controls, GivenTarget, Log, Protocol, Run, Selection, Target, plan, read_negatives,
     report, sliding_svg,
 };
-use crate::event::MAX_COUNT;
+use crate::event::{CatalogItem, MAX_COUNT};
 use crate::runtime::Stop;
 use crate::serving::{ListRules, SourceKind};
 
@@ -73,6 +75,8 @@ enum VectorsName {
   driftline evaluate movielens ml-1m
   driftline evaluate kuairand KuaiRand-Pure --target long-view --ablate --plot kuairand.svg
   driftline evaluate kuairand KuaiRand-Pure --target long-view --impressions --sample 0.1
+  driftline evaluate kuairand KuaiRand-Pure --impressions --ranker online \\
+      --test-from 2022-05-03T00:00:00+08:00
   driftline evaluate kuairand KuaiRand-Pure --target long-view --vectors online,frozen,off
   driftline evaluate sessions diginetica --protocol periods --update event --sample 0.25
   driftline evaluate movielens ml-1m --protocol leave-last-out --json result.json
@@ -160,6 +164,8 @@ pub struct Args {
     #[arg(long)]
     skip_bad_rows: bool,
     #[command(flatten)]
+    ranker: ranker::RankerArgs,
+    #[command(flatten)]
     columns: Columns,
 }
 
@@ -186,6 +192,9 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     }
     let (protocol, given) = args.protocol()?;
     let Some(log) = args.read(&stop)? else { return stopped() };
+    if args.ranker.ranker.is_some() {
+        return args.evaluate_ranker(&log, &stop).map(|()| ExitCode::SUCCESS);
+    }
     let catalog = args.read_catalog()?;
     let selection = args.selection(&log);
     let planned = plan(&log, &protocol, &selection)?;
@@ -306,6 +315,11 @@ impl Args {
     /// All items of the catalog; none where the data has none.
     fn read_catalog(&self) -> Result<Catalog, Failure> {
         let mut catalog = Catalog::default();
+        self.each_catalog_item(|item| catalog.upsert(item))?;
+        Ok(catalog)
+    }
+
+    fn each_catalog_item(&self, mut each: impl FnMut(&CatalogItem)) -> Result<(), Failure> {
         let mut files = Vec::new();
         match &self.catalog {
             Some(file) => files.push(self.open_catalog(file)?),
@@ -318,7 +332,7 @@ impl Args {
         for mut items in files {
             while let Some(row) = items.read()? {
                 match row {
-                    Ok(item) => catalog.upsert(&item),
+                    Ok(item) => each(&item),
                     Err(RefusedRow { row, reason, .. }) if self.skip_bad_rows => {
                         eprintln!("! row {row} of the catalog is passed over: {reason}");
                     }
@@ -329,7 +343,7 @@ impl Args {
                 }
             }
         }
-        Ok(catalog)
+        Ok(())
     }
 
     fn open_catalog(&self, file: &Path) -> Result<Items, DatasetError> {

@@ -19,6 +19,7 @@
 //! memory. The exceptions to the last hold compact rows and say how many bytes each: MovieLens,
 //! which is stored in no order, and [`Dataset::by_time`].
 
+mod beside;
 mod cell;
 mod columns;
 mod error;
@@ -48,6 +49,7 @@ use crate::event::{self, Feedback, FeedbackKind, SubjectKind, UserEvent};
 use crate::ids::{ItemId, Surface, UserId};
 use crate::time::EventTime;
 
+pub use beside::{Past, Profile, pasts, profiles};
 pub use columns::{ColumnMapping, EventKind, TimeUnit};
 pub use error::DatasetError;
 pub use gaps::Sessions;

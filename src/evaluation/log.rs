@@ -236,6 +236,15 @@ impl Log {
         self.exposures.iter().map(|exposure| wanted.contains(&exposure.row)).collect()
     }
 
+    /// Milliseconds watched of each exposure, by the watch of the same row. In their order.
+    pub fn watched_ms(&self) -> Vec<u64> {
+        let watches = self.events.iter().filter(|event| event.is(Target::NextWatch));
+        let by_row: HashMap<u32, u64> =
+            watches.map(|event| (event.row, event.watched_ms)).collect();
+        let of = |exposure: &Exposure| by_row.get(&exposure.row).copied().unwrap_or_default();
+        self.exposures.iter().map(of).collect()
+    }
+
     /// The `event` as the worker folds it.
     pub fn fold_event(&self, event: &Event) -> FoldEvent<'_> {
         FoldEvent {
@@ -270,6 +279,11 @@ impl Log {
     /// Where it was shown; empty where not known.
     pub fn surface_of(&self, exposure: &Exposure) -> &str {
         &self.surfaces.texts[exposure.surface as usize]
+    }
+
+    /// The number of where it was shown.
+    pub fn surface_number(&self, exposure: &Exposure) -> u32 {
+        exposure.surface
     }
 
     /// The item's id.

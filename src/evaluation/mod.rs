@@ -11,6 +11,7 @@ mod log;
 pub mod metrics;
 mod plot;
 mod protocol;
+pub mod ranker;
 mod replayer;
 pub mod report;
 #[cfg(test)]
