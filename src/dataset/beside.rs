@@ -45,8 +45,16 @@ const COUNTS: [&str; 4] =
 /// # Errors
 /// Where the file is there and cannot be read, or a row is none.
 pub fn pasts(folder: &Path, mut each: impl FnMut(Past)) -> Result<(), DatasetError> {
-    let Some(file) = there(folder, "histories.parquet") else { return Ok(()) };
-    let wanted = PAST.map(str::to_owned).to_vec();
+    let Some(file) = beside(folder, "histories.parquet") else { return Ok(()) };
+    let there = columns_of(&file, None)?;
+    // A list is known by the path of its entries.
+    let path = |name: &str| {
+        let is_path = |column: &&String| {
+            column.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        there.iter().find(is_path).cloned().unwrap_or_else(|| name.to_owned())
+    };
+    let wanted = PAST.map(path).to_vec();
     let mut tables = Tables::open_with_lists(file, wanted, None)?;
     while tables.advance()? {
         let items = |slot: usize| -> Vec<ItemId> {
@@ -67,7 +75,7 @@ pub fn pasts(folder: &Path, mut each: impl FnMut(Past)) -> Result<(), DatasetErr
 /// # Errors
 /// Where the file is there and cannot be read, or a row is none.
 pub fn profiles(folder: &Path, mut each: impl FnMut(Profile)) -> Result<(), DatasetError> {
-    let Some(file) = there(folder, "users.parquet") else { return Ok(()) };
+    let Some(file) = beside(folder, "users.parquet") else { return Ok(()) };
     let mut wanted = columns_of(&file, None)?;
     wanted.retain(|name| name != USER && !COUNTS.contains(&name.as_str()));
     let names = wanted.clone();
@@ -83,6 +91,6 @@ pub fn profiles(folder: &Path, mut each: impl FnMut(Profile)) -> Result<(), Data
     Ok(())
 }
 
-fn there(folder: &Path, name: &str) -> Option<PathBuf> {
+fn beside(folder: &Path, name: &str) -> Option<PathBuf> {
     Some(folder.join(name)).filter(|file| file.is_file())
 }

@@ -27,6 +27,8 @@ mod learner;
 mod math;
 mod served;
 mod table;
+#[cfg(test)]
+mod tests;
 mod user;
 mod user_codec;
 
@@ -126,5 +128,5 @@ fn pair(a: u64, b: u64) -> u64 {
 
 /// A key as it is kept within one user, where few are told apart.
 fn narrow(key: u64) -> u32 {
-    (key >> 32) as u32
+    (key ^ (key >> 32)) as u32
 }
