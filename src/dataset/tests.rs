@@ -462,6 +462,38 @@ fn the_public_kuairand_log_is_read_whole() {
 }
 
 #[test]
+fn what_users_of_kuairand_did_before_and_who_they_are_is_read_whole() {
+    let Some(path) = shared("kuairand") else { return };
+    let (mut users, mut watched, mut first) = (0, 0, None);
+    let each = |past: Past| {
+        users += 1;
+        watched += past.watched.len();
+        first.get_or_insert(past);
+    };
+    pasts(&path, each).unwrap();
+    let first = first.unwrap();
+    assert_eq!((users, first.user.as_str(), first.last.millis()), (26_469, "0", 1_650_615_878_629));
+    let items: Vec<&str> = first.watched.iter().map(|item| item.as_str()).collect();
+    assert_eq!(items, ["7136", "7136", "909", "1527", "7405", "6026", "4270", "1694", "7531"]);
+    assert_eq!(first.viewed_long, vec![ItemId::from("909")]);
+    assert_eq!(watched / users, 30);
+    let mut found = Vec::new();
+    profiles(&path, |profile| found.push(profile)).unwrap();
+    assert_eq!(found.len(), 27_285);
+    assert!(found[0].values.contains(&("user_active_degree".into(), "full_active".into())));
+    assert!(found[0].values.iter().all(|(column, _)| column != "fans_user_num"));
+}
+
+#[test]
+fn a_folder_that_says_nothing_of_users_has_no_pasts_and_no_profiles() {
+    let folder = tempfile::tempdir().unwrap();
+    pasts(folder.path(), |past| panic!("{past:?}")).unwrap();
+    profiles(folder.path(), |profile| panic!("{profile:?}")).unwrap();
+    let (folder, _) = file("histories.parquet", b"PAR1 and no more");
+    assert!(pasts(folder.path(), |_| ()).is_err());
+}
+
+#[test]
 fn the_public_diginetica_sessions_are_read_whole() {
     let Some(path) = shared("diginetica") else { return };
     let rows = rows(Format::Sessions, &path);
