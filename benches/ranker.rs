@@ -61,19 +61,20 @@ fn main() {
         // Some items are shown far more often than others.
         let item = &items[((random >> 20) % ITEMS * ((random >> 40) % 1_000) / 1_000) as usize];
         let at = EventTime::from_millis(n as i64 * 500);
-        let context = Context { user: key(5, random % USERS), surface: key(6, random % 5), at, profile: &[] };
+        let context =
+            Context { user: key(5, random % USERS), surface: key(6, random % 5), at, profile: &[] };
         let clicked = mixed(n + EXAMPLES).is_multiple_of(3);
         let outcome = Outcome { clicked, long_view: clicked && n % 2 == 0, watched_ms: 9_000 };
         let history = History { watches: &person.watches, taken: [&person.taken, &person.taken] };
-        let viewer =
-            Viewer::new(&globals, context, &person.counters, &person.exposures, history);
+        let viewer = Viewer::new(&globals, context, &person.counters, &person.exposures, history);
         let mut served = Served::default();
         viewer.features_of(item, &mut served.features);
         let base = served.features.base_rates();
         let example = Example { context, item, base, outcome };
         for (place, learner) in learners.iter_mut().enumerate() {
             let weights = learner.weights();
-            served.logged = weights.score(&served.features, context.surface, item.duration_ms).logged;
+            served.logged =
+                weights.score(&served.features, context.surface, item.duration_ms).logged;
             let begun = Instant::now();
             learner.learn(&served, &example);
             seconds[place] += begun.elapsed().as_secs_f64();
@@ -124,7 +125,9 @@ fn main() {
     let mut taken = [0.0; 3];
     for n in 0..REQUESTS {
         let viewer = request(n);
-        let candidates = || (0..CANDIDATES).map(|c| &items[(mixed((n * CANDIDATES + c) as u64) % ITEMS) as usize]);
+        let candidates = || {
+            (0..CANDIDATES).map(|c| &items[(mixed((n * CANDIDATES + c) as u64) % ITEMS) as usize])
+        };
         let given = Default::default();
         let begun = Instant::now();
         for (item, out) in candidates().zip(&mut kept) {
@@ -158,6 +161,9 @@ fn main() {
     let bytes = learners[1].weights().to_bytes();
     println!("\nweights: {} bytes in {:.1} ms", bytes.len(), micros(begun, 1) / 1e3);
     let sizes: Vec<usize> = people.iter().map(|one| one.counters.encode().len()).collect();
-    println!("counters of a user: {} bytes of 40 examples", sizes.iter().sum::<usize>() / sizes.len());
+    println!(
+        "counters of a user: {} bytes of 40 examples",
+        sizes.iter().sum::<usize>() / sizes.len()
+    );
     println!("items {}, pairs {}", globals.items(), globals.co_visits.len());
 }

@@ -36,8 +36,7 @@ pub struct Profile {
 const USER: &str = "user_id";
 const PAST: [&str; 4] = [USER, "last_time_ms", "watch_seq", "long_watch_seq"];
 /// Counts that the file has in ranges too.
-const COUNTS: [&str; 4] =
-    ["follow_user_num", "fans_user_num", "friend_user_num", "register_days"];
+const COUNTS: [&str; 4] = ["follow_user_num", "fans_user_num", "friend_user_num", "register_days"];
 
 /// Reads what users did before the log of this folder begins; nothing where it has no
 /// `histories.parquet`.
@@ -82,7 +81,8 @@ pub fn profiles(folder: &Path, mut each: impl FnMut(Profile)) -> Result<(), Data
     wanted.push(USER.to_owned());
     let mut tables = Tables::open(vec![file], wanted, None)?;
     while tables.advance()? {
-        let value = |(slot, name): (usize, &String)| Some((name.clone(), tables.cell(slot).text()?));
+        let value =
+            |(slot, name): (usize, &String)| Some((name.clone(), tables.cell(slot).text()?));
         each(Profile {
             user: UserId::new(tables.take(names.len(), |cell| cell.id())?),
             values: names.iter().enumerate().filter_map(value).collect(),

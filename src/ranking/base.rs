@@ -3,7 +3,6 @@
 //! Three levels, each drawn towards the one before by so many exposures at its rate: all, the surface,
 //! and the item's length on that surface. Half-life 72 hours.
 
-
 use super::TARGETS;
 use super::counter::{Counter, Rates, Trial};
 use super::table::{Table, Touched};

@@ -346,8 +346,7 @@ impl<'a> Viewer<'a> {
     fn put_both(&self, item: &Item, base: &[f32; TARGETS], out: &mut impl Sink) {
         let at = self.context.at;
         let user = self.user;
-        let [sums] =
-            read(user.categories.get(narrow(item.category)), &user::FOREVER_ONLY, at);
+        let [sums] = read(user.categories.get(narrow(item.category)), &user::FOREVER_ONLY, at);
         out.surplus("user_category", "", &sums, base, prior::USER_CATEGORY);
         let [rates] = read(user.creators.get(narrow(item.creator)), &user::FOREVER_ONLY, at);
         out.rates("user_creator", "", &rates, base, prior::USER_CREATOR);

@@ -84,8 +84,7 @@ fn features(globals: &Globals, shown: &[Shown], items: &[Item], at: i64) -> Vec<
         exposures.learn(one.surface, items[one.item].id, EventTime::from_millis(one.at));
     }
     let user = counters(shown, items, 1);
-    let context =
-        Context { user: 1, surface: 1, at: EventTime::from_millis(at), profile: &[5, 6] };
+    let context = Context { user: 1, surface: 1, at: EventTime::from_millis(at), profile: &[5, 6] };
     let history = History { watches: &watches, taken: [&taken, &taken] };
     let viewer = Viewer::new(globals, context, &user, &exposures, history);
     let of = |item: &Item| {
@@ -233,8 +232,7 @@ fn an_item_that_is_taken_more_scores_higher_once_that_is_known() {
         learner.learn(&served, &example);
     }
     let found = features(&globals, &[], &items, at(4_000));
-    let click = |n: usize| {
-        learner.weights().score(&found[n], 1, items[n].duration_ms).probabilities[CLICK]
-    };
+    let click =
+        |n: usize| learner.weights().score(&found[n], 1, items[n].duration_ms).probabilities[CLICK];
     assert!(click(4) > 0.8 && click(5) < 0.5 && click(5) > click(1), "{:?}", [4, 5, 1].map(click));
 }

@@ -220,7 +220,8 @@ impl<'a> Replay<'a> {
             let weights = self.learners[model].weights();
             weights.score(&served.features, context.surface, item.duration_ms)
         });
-        let served = scores.map(|scores: Scores| Served { logged: scores.logged, ..served.clone() });
+        let served =
+            scores.map(|scores: Scores| Served { logged: scores.logged, ..served.clone() });
         (served, scores)
     }
 

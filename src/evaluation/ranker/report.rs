@@ -80,12 +80,7 @@ pub fn markdown(data: &str, found: &RankerEvaluation, seed: u64) -> String {
     text
 }
 
-fn write(
-    text: &mut String,
-    data: &str,
-    found: &RankerEvaluation,
-    seed: u64,
-) -> std::fmt::Result {
+fn write(text: &mut String, data: &str, found: &RankerEvaluation, seed: u64) -> std::fmt::Result {
     let judged = found.tested.len();
     let (_, requests) = found.requests[0].mixed_groups();
     writeln!(
@@ -125,9 +120,13 @@ fn write(
             surfaces(found, model)
         )?;
     }
-    let cell =
-        |gain: Option<Interval>| gain.map(|g| format!("{:+.4} [{:+.4}, {:+.4}]", g.mean, g.low, g.high));
-    writeln!(text, "\nThe last model minus the first, with paired 95 % intervals (users resampled):\n")?;
+    let cell = |gain: Option<Interval>| {
+        gain.map(|g| format!("{:+.4} [{:+.4}, {:+.4}]", g.mean, g.low, g.high))
+    };
+    writeln!(
+        text,
+        "\nThe last model minus the first, with paired 95 % intervals (users resampled):\n"
+    )?;
     writeln!(text, "| target | AUC | GAUC | in sessions | in requests |\n|---|---|---|---|---|")?;
     for (target, name) in TARGET_NAMES.into_iter().enumerate() {
         let gains = found.impressions[target].gains(MODELS.len() - 1, 0, seed);

@@ -60,7 +60,8 @@ fn schema() -> String {
     let whole = ["part", "user", "item", "surface", "click", "long_view"];
     let whole = whole.map(|name| format!("required int32 {name};"));
     let long = ["session", "watched_ms"].map(|name| format!("required int64 {name};"));
-    let features = names().iter().map(|name| format!("required float f_{};", name.replace('.', "_")));
+    let features =
+        names().iter().map(|name| format!("required float f_{};", name.replace('.', "_")));
     let logits = (0..MODELS.len()).flat_map(|model| {
         TARGET_NAMES.map(|target| format!("required float model_{model}_{target};"))
     });

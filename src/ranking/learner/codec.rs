@@ -159,7 +159,9 @@ impl Learner {
         });
         for dense in &self.dense {
             match dense {
-                Dense::Ftrl(memory) => memory.iter().for_each(|m| put_floats(&mut out, &[m.z, m.n])),
+                Dense::Ftrl(memory) => {
+                    memory.iter().for_each(|m| put_floats(&mut out, &[m.z, m.n]))
+                }
                 Dense::Kalman(covariance) => put_floats(&mut out, &covariance.values),
             }
         }

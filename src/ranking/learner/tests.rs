@@ -182,8 +182,7 @@ fn log_odds_are_those_of_the_formulas_in_double_precision() {
             }
             // As served some time before: not what the weights of now would say.
             served.logged = Logged { dense: logged.dense.map(|x| 0.9 * x), all: logged.all };
-            let context =
-                Context { user: 1, surface, at: EventTime::from_millis(n), profile: &[] };
+            let context = Context { user: 1, surface, at: EventTime::from_millis(n), profile: &[] };
             learner.learn(&served, &Example { context, item: &item, base: [0.5; 2], outcome });
             let logged = served.logged.dense.map(f64::from);
             naive.learn(&served.features, logged, outcome.targets().map(f64::from));
