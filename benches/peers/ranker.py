@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 PARAMETERS = {
     "objective": "binary",
-    "learning_rate": 0.02,
+    "learning_rate": 0.03,
     "num_leaves": 31,
     "min_data_in_leaf": 200,
     "feature_fraction": 0.4,
@@ -26,7 +26,8 @@ PARAMETERS = {
     "bagging_freq": 1,
     "lambda_l2": 10.0,
     "max_bin": 127,
-    "num_threads": 2,
+    # Where cores are shared, threads wait for each other.
+    "num_threads": 1,
     "seed": 1,
     "deterministic": True,
     "verbosity": -1,
@@ -106,7 +107,7 @@ def main(file):
             order = within(column["session"][request], logit[request], y[request])
             value = auc(logit[test], y[test])
             over = "" if logit is first else gain(logit[test], first[test], y[test], column["user"][test])
-            print(f"| {target} | {name} | {value:.4f} | {order:.4f} | {calibration:.3f} | {over} |")
+            print(f"| {target} | {name} | {value:.4f} | {order:.4f} | {calibration:.3f} | {over} |", flush=True)
 
 
 if __name__ == "__main__":
