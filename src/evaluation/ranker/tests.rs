@@ -135,5 +135,6 @@ fn rows_and_log_odds_come_back_from_the_file() {
     assert_eq!(parts.iter().filter(|part| *part == "2").count(), 2);
     assert_eq!(column(&rows[0], "click"), Some("1".to_owned()));
     assert_eq!(column(&rows[0], "f_constant"), Some("1.0".to_owned()));
-    assert_eq!(column(&rows[0], "model_0_click"), Some("-0.3".to_owned()));
+    let log_odds: f32 = column(&rows[0], "model_0_click").unwrap().parse().unwrap();
+    assert_eq!(log_odds, -0.3);
 }
