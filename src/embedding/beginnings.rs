@@ -84,11 +84,9 @@ fn features(listing: Listing<'_>) -> Vec<ContentFeature<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedding::{FirstBasis, FirstBasisLimits, TablesConfig};
+    use crate::embedding::{FirstBasis, FirstBasisLimits, Settings, TablesConfig};
     use crate::event::{CatalogItem, History, Interaction};
     use crate::ids::{ItemId, stable_hash};
-    use crate::model::HistoryWeights;
-    use crate::model::ials::IalsConfig;
 
     #[test]
     fn an_item_that_nobody_watched_begins_near_those_like_it() {
@@ -100,7 +98,7 @@ mod tests {
             max_positives: 10_000,
             max_items: 1_000,
         };
-        let mut trainer = FirstBasis::new(limits, IalsConfig::VIDEOS, HistoryWeights::VIDEOS);
+        let mut trainer = FirstBasis::new(limits, &[Settings::VIDEOS]);
         // Each of 40 people likes thirty of the forty items of one of two kinds.
         for user in 0..40u64 {
             for n in (0..40u64).filter(|n| (n + user) % 4 != 0) {

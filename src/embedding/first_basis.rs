@@ -1,7 +1,10 @@
 //! The first basis: item vectors from the interactions at hand, where nobody has trained a model.
 //!
 //! Enters: interactions, in any order. Leaves: a sealed [`Basis`], now and again each time there
-//! are twice as many. A small implicit ALS; of every user only what they liked, each item once.
+//! are half as many again. A small implicit ALS; of every user only what they liked, each item once. The
+//! settings are those that find most of what was liked last ([`hold_out`]).
+
+mod hold_out;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -9,9 +12,12 @@ use std::sync::Arc;
 
 use crate::event::Interaction;
 use crate::ids::{ItemId, Prehashed, stable_hash};
-use crate::model::ials::{self, IalsConfig, Interactions};
-use crate::model::{Basis, HistoryWeights, Hyperparameters, ModelError, Position, Training};
+use crate::model::ials::{self, Interactions};
+use crate::model::{Basis, Hyperparameters, ModelError, Position, Training};
 use crate::time::EventTime;
+
+use hold_out::HoldOut;
+pub use hold_out::{Settings, Trial};
 
 /// From how much a first basis is trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +48,7 @@ struct Positive {
 /// Collects positive interactions and trains on them.
 pub struct FirstBasis {
     limits: FirstBasisLimits,
-    config: IalsConfig,
-    history: HistoryWeights,
+    candidates: Vec<Settings>,
     positives: VecDeque<Positive>,
     names: HashMap<u64, Arc<str>, Prehashed>,
     /// The newest event time of any.
@@ -60,15 +65,23 @@ pub struct TrainedBasis {
     pub users: usize,
     /// Positive interactions, those of items that it does not hold included.
     pub positives: usize,
+    /// What it was trained with.
+    pub settings: Settings,
+    /// How the candidates did on what was held out; empty where there was too little to judge by, and
+    /// the first was taken.
+    pub trials: Vec<Trial>,
+    /// Held out interactions that they were judged by.
+    pub targets: usize,
 }
 
 impl FirstBasis {
-    /// Nothing collected yet.
-    pub fn new(limits: FirstBasisLimits, config: IalsConfig, history: HistoryWeights) -> Self {
+    /// Nothing collected yet. The settings are chosen among `candidates`, of which there is one at
+    /// least; the first is taken where there is too little to choose by. Those that train alike
+    /// are trained once if they come one after the other.
+    pub fn new(limits: FirstBasisLimits, candidates: &[Settings]) -> Self {
         Self {
             limits,
-            config,
-            history,
+            candidates: candidates.to_vec(),
             positives: VecDeque::new(),
             names: HashMap::default(),
             watermark: EventTime::default(),
@@ -91,12 +104,14 @@ impl FirstBasis {
         }
     }
 
-    /// Whether there is enough for a first one, and twice as much as for the `last`, which was
+    /// Whether there is enough for a first one, and half as much again as for the `last`, which was
     /// trained on so many positive interactions, here or by somebody else. A log that is longer
-    /// than the limit never doubles: then training is somebody else's.
+    /// than the limit does not grow: then training is somebody else's.
     pub fn is_due(&self, last: usize) -> bool {
         let held = self.positives.len();
-        held >= self.limits.min_positives && held >= 2 * last && held >= self.tried + self.tried / 4
+        held >= self.limits.min_positives
+            && held >= last + last / 2
+            && held >= self.tried + self.tried / 4
     }
 
     /// Trains on `threads` threads, which changes nothing of the result; `go_on` is asked after
@@ -127,24 +142,38 @@ impl FirstBasis {
         if users.len() < self.limits.min_users || chosen.len() < self.limits.min_items {
             return Ok(None);
         }
-        let histories = histories(&pairs, users.len());
-        let data = Interactions::new(users.len(), chosen.len(), pairs)?;
-        let factors = ials::train(&data, &self.config, threads, |_| {
-            if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
         let mut items = vec![ItemId::from(""); chosen.len()];
         for (hash, place) in &chosen {
             items[*place as usize] = ItemId::new(self.names[hash].to_string());
         }
-        let training = Training {
-            counts: (0..items.len()).map(|item| data.count(item)).collect(),
-            items,
-            vectors: factors.items,
-            hyperparameters: Hyperparameters::new(&self.config, self.history),
-            watermark: self.watermark,
+        let mut train = |data: &Interactions, settings: &Settings| {
+            let factors = ials::train(data, &settings.ials, threads, |_| {
+                if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            Ok(Training {
+                counts: (0..items.len()).map(|item| data.count(item)).collect(),
+                items: items.clone(),
+                vectors: factors.items,
+                hyperparameters: Hyperparameters::new(&settings.ials, settings.history),
+                watermark: self.watermark,
+            })
         };
-        let basis = Basis::seal(training, histories, threads)?;
-        Ok(Some(TrainedBasis { basis, users: users.len(), positives: held }))
+        let hold_out = HoldOut::new(&positives, &chosen)?;
+        let trials = match &hold_out {
+            Some(hold_out) => hold_out.try_all(&self.candidates, threads, &mut train)?,
+            None => Vec::new(),
+        };
+        let settings = best(&trials).unwrap_or(self.candidates[0]);
+        let histories = histories(&pairs, users.len());
+        let training = train(&Interactions::new(users.len(), chosen.len(), pairs)?, &settings)?;
+        Ok(Some(TrainedBasis {
+            basis: Basis::seal(training, histories, threads)?,
+            users: users.len(),
+            positives: held,
+            settings,
+            trials,
+            targets: hold_out.map_or(0, |hold_out| hold_out.targets()),
+        }))
     }
 
     /// The most frequent items, numbered from 0.
@@ -158,6 +187,13 @@ impl FirstBasis {
         counts.truncate(self.limits.max_items);
         (0..).zip(counts).map(|(place, (hash, _))| (hash, place)).collect()
     }
+}
+
+/// The settings that found most; of equals the first.
+fn best(trials: &[Trial]) -> Option<Settings> {
+    let better = |best: &Trial, other: &Trial| other.recall > best.recall;
+    let best = trials.iter().reduce(|best, other| if better(best, other) { other } else { best });
+    best.map(|trial| trial.settings)
 }
 
 /// Histories of some users, the newest first, each item once.
@@ -179,6 +215,8 @@ fn histories(pairs: &[(u32, u32)], users: usize) -> Vec<Vec<Position>> {
 mod tests {
     use super::*;
     use crate::event::History;
+    use crate::model::HistoryWeights;
+    use crate::model::ials::IalsConfig;
 
     const LIMITS: FirstBasisLimits = FirstBasisLimits {
         min_positives: 100,
@@ -189,7 +227,7 @@ mod tests {
     };
 
     fn trainer() -> FirstBasis {
-        FirstBasis::new(LIMITS, IalsConfig::VIDEOS, HistoryWeights::VIDEOS)
+        FirstBasis::new(LIMITS, &[Settings::VIDEOS])
     }
 
     fn liked(user: u64, item: u64) -> (u64, String) {
@@ -241,13 +279,68 @@ mod tests {
     }
 
     #[test]
-    fn the_next_is_due_when_there_is_twice_as_much() {
+    fn the_next_is_due_when_there_is_half_as_much_again() {
         let mut trainer = trainer();
         observe(&mut trainer, &groups());
         let last = trainer.train(1, || true).unwrap().unwrap().positives;
+        observe(&mut trainer, &groups()[..119]);
         assert!(!trainer.is_due(last));
-        observe(&mut trainer, &groups());
+        observe(&mut trainer, &groups()[..1]);
         assert!(trainer.is_due(last));
+    }
+
+    /// Settings with which nothing is learned.
+    const NUMB: Settings = Settings {
+        name: "numb",
+        ials: IalsConfig { regularization: 1e4, ..IalsConfig::VIDEOS },
+        history: HistoryWeights::VIDEOS,
+    };
+
+    /// Sessions that follow one of ten ways, and what the way ends in is their newest.
+    fn ways() -> Vec<(u64, String)> {
+        let session = |n: u64| (0..5).map(move |step| liked(n, 5 * (n * 7 % 10) + (step + n) % 5));
+        (0..120).flat_map(session).collect()
+    }
+
+    #[test]
+    fn the_settings_that_find_what_comes_next_are_taken_whatever_their_place() {
+        let limits = FirstBasisLimits { max_items: 100, ..LIMITS };
+        for candidates in [[NUMB, Settings::SESSIONS], [Settings::SESSIONS, NUMB]] {
+            let mut trainer = FirstBasis::new(limits.clone(), &candidates);
+            observe(&mut trainer, &ways());
+            let trained = trainer.train(2, || true).unwrap().unwrap();
+            let again = trainer.train(1, || true).unwrap().unwrap();
+            assert_eq!(trained.settings.name, "sessions", "{:?}", trained.trials);
+            let named: Vec<_> = trained.trials.iter().map(|trial| trial.settings.name).collect();
+            assert_eq!(named, candidates.map(|settings| settings.name));
+            assert!(trained.targets >= 50, "{}", trained.targets);
+            assert!(trained.trials.iter().all(|trial| (0.0..=1.0).contains(&trial.recall)));
+            assert_eq!(trained.trials, again.trials, "threads do not show");
+            let of_basis = trained.basis.hyperparameters();
+            assert_eq!(of_basis.history, Settings::SESSIONS.history, "users are folded in alike");
+            assert_eq!(trained.basis.version(), again.basis.version());
+        }
+    }
+
+    #[test]
+    fn where_too_little_is_held_out_the_first_settings_are_taken_and_that_is_said() {
+        let mut trainer = FirstBasis::new(LIMITS, &[Settings::VIDEOS, Settings::SESSIONS]);
+        observe(&mut trainer, &groups()[..110]);
+        let trained = trainer.train(1, || true).unwrap().unwrap();
+        assert_eq!((trained.settings.name, trained.trials.len()), ("videos", 0));
+    }
+
+    #[test]
+    fn training_stops_in_a_trial_too() {
+        let limits = FirstBasisLimits { max_items: 100, ..LIMITS };
+        let mut trainer = FirstBasis::new(limits, &Settings::CANDIDATES);
+        observe(&mut trainer, &ways());
+        let mut epochs = 0;
+        let stopped = trainer.train(1, || {
+            epochs += 1;
+            epochs < 8
+        });
+        assert_eq!(stopped.err(), Some(ModelError::Stopped { done: 2, of: 6 }));
     }
 
     #[test]

@@ -11,14 +11,15 @@ use super::log::{Event, Exposure, Log};
 use super::vectors::{FrozenTables, Standing};
 use crate::catalog::Catalog;
 use crate::config::{GlobalConfig, ItemsConfig};
-use crate::embedding::{Beginnings, FirstBasis, ItemFold, ItemState, ItemTables, TablesError};
+use crate::embedding::{
+    Beginnings, FirstBasis, ItemFold, ItemState, ItemTables, Settings, TablesError,
+};
 use crate::event::{Interaction, RecommendedItem, Request};
 use crate::feature::{Corrupt, FoldRules, Positives, UserState};
 use crate::global::{GlobalTables, TransitionLearner, Transitions, Waiting};
 use crate::ids::{Prehashed, Surface, UserId, stable_hash};
-use crate::model::ials::IalsConfig;
 use crate::model::ridge::Unsolved;
-use crate::model::{BasisVersion, HistoryWeights, ModelError};
+use crate::model::{BasisVersion, ModelError};
 use crate::serving::{
     BlendLearner, ListRules, Pipeline, Query, Shown, SourceKind, World, blend_learner,
     intra_list_diversity, untrained_of,
@@ -99,7 +100,7 @@ impl Items {
     fn new(config: &ItemsConfig, wants_frozen: bool) -> Self {
         let trainer = || {
             let limits = config.first_basis_limits();
-            FirstBasis::new(limits, IalsConfig::VIDEOS, HistoryWeights::VIDEOS)
+            FirstBasis::new(limits, &Settings::CANDIDATES)
         };
         Self {
             states: HashMap::default(),

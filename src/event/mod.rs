@@ -29,7 +29,7 @@ pub use feedback::{Feedback, FeedbackKind, Subject, SubjectKind};
 pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
-pub use model_manifest::{FIRST_BASIS, ModelManifest};
+pub use model_manifest::{FIRST_BASIS, ModelManifest, SettingsTrial};
 pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
     RequestError, RequestKind, decode_reply, decode_request, encode_reply, encode_request,

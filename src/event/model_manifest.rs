@@ -32,6 +32,23 @@ pub struct ModelManifest {
     pub items: i64,
     /// Positive interactions it was trained on.
     pub interactions: i64,
+    /// Which settings it was trained with, as `trials` name them; empty where there was nothing to
+    /// choose.
+    pub settings: String,
+    /// Newest interactions that were held out to choose the settings by.
+    pub targets: i64,
+    /// What was tried; empty where there was too little to judge by.
+    pub trials: Vec<SettingsTrial>,
+}
+
+/// How settings did on what was held out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SettingsTrial {
+    /// Which.
+    pub settings: String,
+    /// Recall@20 of the next item that is new to the user.
+    pub recall: f64,
 }
 
 impl ModelManifest {

@@ -38,6 +38,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("item-embedding", 1),
     schema!("item-features", 1),
     schema!("model-manifest", 1),
+    schema!("model-manifest", 2),
     schema!("impression", 1),
     schema!("impression", 2),
     schema!("training-example", 1),

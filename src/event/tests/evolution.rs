@@ -71,6 +71,7 @@ fn serde_default(record: &str) -> Value {
         "DecayedCounts" => of::<DecayedCounts>(),
         "CoWatched" => of::<CoWatched>(),
         "ModelManifest" => of::<ModelManifest>(),
+        "SettingsTrial" => of::<SettingsTrial>(),
         "Impression" => of::<Impression<'static>>(),
         "TrainingExample" => of::<TrainingExample<'static>>(),
         "LabelCorrection" => of::<LabelCorrection<'static>>(),

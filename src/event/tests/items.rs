@@ -72,21 +72,6 @@ fn what_version_1_wrote_of_items_is_still_read() {
     let bytes = crate::fixtures::bytes("item-embedding.v1.avro", || embedding.encode().unwrap());
     assert_eq!(EmbeddingRecord::decode(&bytes), Ok(embedding));
 
-    let manifest = ModelManifest {
-        version: -3,
-        trained_by: FIRST_BASIS.into(),
-        chunks: 2,
-        bytes: 600_000,
-        sha256: "ab".repeat(32),
-        offsets: vec![5, 0],
-        watermark: 1_650_000_000_123,
-        users: 60,
-        items: 30,
-        interactions: 1_200,
-    };
-    let bytes = crate::fixtures::bytes("model-manifest.v1.avro", || manifest.encode().unwrap());
-    assert_eq!(ModelManifest::decode(&bytes), Ok(manifest));
-
     let day = DecayedCounts { half_life_ms: DAY_MS, watches: 3.5, long_views: 1.25, clicks: 0.5 };
     let features = FeaturesRecord {
         event_time: 1_650_000_000_123,
@@ -98,4 +83,33 @@ fn what_version_1_wrote_of_items_is_still_read() {
     };
     let bytes = crate::fixtures::bytes("item-features.v1.avro", || features.encode().unwrap());
     assert_eq!(FeaturesRecord::decode(&bytes), Ok(features));
+}
+
+#[test]
+fn what_versions_1_and_2_wrote_of_a_basis_is_still_read() {
+    let manifest = ModelManifest {
+        version: -3,
+        trained_by: FIRST_BASIS.into(),
+        chunks: 2,
+        bytes: 600_000,
+        sha256: "ab".repeat(32),
+        offsets: vec![5, 0],
+        watermark: 1_650_000_000_123,
+        users: 60,
+        items: 30,
+        interactions: 1_200,
+        ..ModelManifest::default()
+    };
+    let bytes = crate::fixtures::bytes("model-manifest.v1.avro", || manifest.encode().unwrap());
+    assert_eq!(ModelManifest::decode(&bytes), Ok(manifest.clone()));
+
+    let trial = |settings: &str, recall| SettingsTrial { settings: settings.into(), recall };
+    let manifest = ModelManifest {
+        settings: "sessions".into(),
+        targets: 1_900,
+        trials: vec![trial("videos", 0.0375), trial("sessions", 0.41)],
+        ..manifest
+    };
+    let bytes = crate::fixtures::bytes("model-manifest.v2.avro", || manifest.encode().unwrap());
+    assert_eq!(ModelManifest::decode(&bytes), Ok(manifest));
 }

@@ -1,5 +1,5 @@
 //! The first basis: where nobody has trained one, the owner of item shard 0 does, from what
-//! `interactions` holds, and again each time that has doubled.
+//! `interactions` holds, and again each time that has grown by half.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use metrics::counter;
 
 use super::models;
-use crate::embedding::{FirstBasis, TrainedBasis};
-use crate::event::{FIRST_BASIS, Interactions, ModelManifest};
+use crate::embedding::{FirstBasis, Settings, TrainedBasis, Trial};
+use crate::event::{FIRST_BASIS, Interactions, ModelManifest, SettingsTrial};
 use crate::kafka::{
     Delivery, KafkaError, Outgoing, Position as Start, Producer, ProducerKind, Reader,
     TopicPartition, Tracker,
 };
-use crate::model::ials::IalsConfig;
-use crate::model::{Basis, HistoryWeights, ModelError};
+use crate::model::{Basis, ModelError};
 use crate::telemetry::names;
 use crate::worker::Context;
 
@@ -89,7 +88,7 @@ impl Log {
             reader.add(&tp, Start::Beginning)?;
         }
         let limits = context.config.items.first_basis_limits();
-        let trainer = FirstBasis::new(limits, IalsConfig::VIDEOS, HistoryWeights::VIDEOS);
+        let trainer = FirstBasis::new(limits, &Settings::CANDIDATES);
         Ok(Self { trainer, offsets })
     }
 
@@ -114,12 +113,19 @@ impl Log {
             Ok(None) | Err(ModelError::Stopped { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let TrainedBasis { basis, users, positives } = trained;
+        let TrainedBasis { basis, users, positives, settings, trials, targets } = trained;
+        let tried = |trial: &Trial| SettingsTrial {
+            settings: trial.settings.name.into(),
+            recall: trial.recall,
+        };
         let manifest = ModelManifest {
             trained_by: FIRST_BASIS.into(),
             offsets: self.offsets.clone(),
             users: users as i64,
             interactions: positives as i64,
+            settings: settings.name.into(),
+            targets: targets as i64,
+            trials: trials.iter().map(tried).collect(),
             ..ModelManifest::default()
         };
         publish(context, &basis, manifest)?;
@@ -129,6 +135,8 @@ impl Log {
             items = basis.items().len(),
             users,
             positives,
+            settings = settings.name,
+            ?trials,
             seconds = begun.elapsed().as_secs_f64(),
             "a first basis is trained and published"
         );
