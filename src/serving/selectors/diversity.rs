@@ -6,6 +6,9 @@
 //!
 //! over what is left. Relevance is relative to the best that is left, so that λ means the same at
 //! every place, however steeply scores fall.
+//!
+//! Of an item of which nothing is known nobody can say what it is like. It counts as like as the
+//! others are on average: if it counted as unlike all, what is new would be lifted for being unknown.
 
 use std::collections::HashMap;
 
@@ -45,18 +48,27 @@ impl<'a> Traits<'a> {
     }
 
     /// How alike two items are, 0 to 1: the cosine of their live vectors; where one has none, 1
-    /// for the same creator, else the share of their labels that they have in common.
-    fn similarity(&self, other: &Self) -> f64 {
+    /// for the same creator, else the share of their labels that they have in common. None where
+    /// they have nothing of one kind to compare.
+    fn similarity(&self, other: &Self) -> Option<f64> {
         if let (Some(a), Some(b)) = (&self.vector, &other.vector) {
-            return f64::from(dot(a, b)).clamp(0.0, 1.0);
+            return Some(f64::from(dot(a, b)).clamp(0.0, 1.0));
         }
-        if self.creator.is_some() && self.creator == other.creator {
-            return 1.0;
+        let creators = self.creator.zip(other.creator);
+        if creators.is_some_and(|(a, b)| a == b) {
+            return Some(1.0);
         }
+        let have_labels = !self.labels.is_empty() && !other.labels.is_empty();
         let common = self.labels.iter().filter(|label| other.labels.contains(label)).count();
         let all = self.labels.len() + other.labels.len() - common;
-        if all == 0 { 0.0 } else { common as f64 / all as f64 }
+        (creators.is_some() || have_labels).then(|| common as f64 / all.max(1) as f64)
     }
+}
+
+/// The mean of what is known; 0 where nothing is.
+fn mean(similarities: &[Option<f64>]) -> f64 {
+    let known = || similarities.iter().flatten();
+    known().sum::<f64>() / known().count().max(1) as f64
 }
 
 fn unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
@@ -68,16 +80,18 @@ fn unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
     })
 }
 
-/// The mean of 1 − similarity over all pairs of a list, given by hash: 0 where all are alike, 1
-/// where none is like another. None for fewer than two items.
+/// The mean of 1 − similarity over the pairs of a list, given by hash, that can be compared: 0 where
+/// all are alike, 1 where none is like another. None where no two can be.
 pub fn intra_list_diversity(list: &[u64], catalog: &Catalog, items: &ItemTables) -> Option<f64> {
     let traits = Traits::of(list, catalog, items);
-    let mut sum = 0.0;
+    let (mut sum, mut pairs) = (0.0, 0);
     for (place, one) in traits.iter().enumerate() {
-        sum += traits[place + 1..].iter().map(|other| 1.0 - one.similarity(other)).sum::<f64>();
+        for similarity in traits[place + 1..].iter().filter_map(|other| one.similarity(other)) {
+            sum += 1.0 - similarity;
+            pairs += 1;
+        }
     }
-    let pairs = list.len() * list.len().saturating_sub(1) / 2;
-    (pairs > 0).then(|| sum / pairs as f64)
+    (pairs > 0).then(|| sum / f64::from(pairs))
 }
 
 /// `count` of the `window`, which is sorted best first, in the order in which they are chosen;
@@ -121,9 +135,12 @@ pub(super) fn diversify(
         let at = next.unwrap_or(0);
         let place = left.remove(at);
         if diversified {
-            for other in left.iter().copied().filter(|other| *other < near) {
-                let similarity = traits[other].similarity(&traits[place]);
-                closest[other] = f64::max(closest[other], similarity);
+            let others = || left.iter().copied().filter(|other| *other < near);
+            let similarities: Vec<Option<f64>> =
+                others().map(|other| traits[other].similarity(&traits[place])).collect();
+            let mean = mean(&similarities);
+            for (other, similarity) in others().zip(similarities) {
+                closest[other] = f64::max(closest[other], similarity.unwrap_or(mean));
             }
         }
         if let Some(creator) = creators[place] {

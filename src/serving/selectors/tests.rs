@@ -54,21 +54,25 @@ fn numbers(list: &[Scored]) -> Vec<usize> {
 
 /// Maximal marginal relevance, word for word.
 fn naive(rules: ListRules, items: &[(u8, Vec<u8>)], scores: &[f64], count: usize) -> Vec<usize> {
-    let similarity = |a: usize, b: usize| {
+    let comparable = |a: usize, b: usize| {
         let ((maker_a, a), (maker_b, b)) = (&items[a], &items[b]);
         let [a, b] = [a, b].map(|labels| labels.iter().collect::<BTreeSet<_>>());
-        if maker_a == maker_b && *maker_a > 0 {
-            1.0
-        } else if a.is_empty() && b.is_empty() {
-            0.0
+        if *maker_a > 0 && maker_a == maker_b {
+            Some(1.0)
+        } else if !a.is_empty() && !b.is_empty() {
+            Some(a.intersection(&b).count() as f64 / a.union(&b).count() as f64)
+        } else if *maker_a > 0 && *maker_b > 0 {
+            Some(0.0)
         } else {
-            a.intersection(&b).count() as f64 / a.union(&b).count() as f64
+            None
         }
     };
     let mut left: Vec<usize> = (0..scores.len()).collect();
     left.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     left.truncate(4 * count);
     let mut list: Vec<usize> = Vec::new();
+    // What each item on the list was like to those then left, and so is to what cannot be compared.
+    let mut means: Vec<f64> = Vec::new();
     while list.len() < count && !left.is_empty() {
         let made = |item: usize| {
             let maker = items[item].0;
@@ -77,7 +81,9 @@ fn naive(rules: ListRules, items: &[(u8, Vec<u8>)], scores: &[f64], count: usize
         let open: Vec<usize> =
             left.iter().copied().filter(|item| made(*item) < rules.max_per_creator).collect();
         let value = |item: usize| {
-            let most = list.iter().map(|there| similarity(item, *there)).fold(0.0, f64::max);
+            let there = list.iter().zip(&means);
+            let like = there.map(|(there, mean)| comparable(item, *there).unwrap_or(*mean));
+            let most = like.fold(0.0, f64::max);
             scores[item] / scores[open[0]] - rules.diversity * most
         };
         let mut next = *open.first().unwrap_or(&left[0]);
@@ -88,6 +94,8 @@ fn naive(rules: ListRules, items: &[(u8, Vec<u8>)], scores: &[f64], count: usize
         }
         left.retain(|item| *item != next);
         list.push(next);
+        let known: Vec<f64> = left.iter().filter_map(|item| comparable(*item, next)).collect();
+        means.push(known.iter().sum::<f64>() / known.len().max(1) as f64);
     }
     list
 }
@@ -173,6 +181,17 @@ fn an_item_like_one_on_the_list_gives_way_to_one_of_nearly_its_score() {
     let order = |scores: &[f64]| numbers(&select(rules, &catalog(&items), scores, 3));
     assert_eq!(order(&[1.0, 0.5, 0.41]), [0, 2, 1]);
     assert_eq!(order(&[1.0, 0.5, 0.39]), [0, 1, 2]);
+}
+
+#[test]
+fn an_item_of_which_nothing_is_known_is_not_lifted_for_it() {
+    // Two of each creator, and in between one that nobody made.
+    let items = [(1, vec![]), (1, vec![]), (0, vec![]), (2, vec![])];
+    let rules = ListRules { diversity: 0.2, max_per_creator: 9, exploration: 0.0 };
+    let order = |scores: &[f64]| numbers(&select(rules, &catalog(&items), scores, 4));
+    // Like the first are 1 and 0 of what is known: half. Only what is known to be unlike passes.
+    assert_eq!(order(&[1.0, 0.5, 0.42, 0.30]), [0, 1, 2, 3]);
+    assert_eq!(order(&[1.0, 0.5, 0.42, 0.41]), [0, 3, 1, 2]);
 }
 
 /// Pearson's χ² of counts and what was expected.
