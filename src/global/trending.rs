@@ -99,6 +99,13 @@ impl Trending {
         self.surfaces.get(surface).map_or_else(|| Arc::from([]), |s| Arc::clone(&s.ranked))
     }
 
+    /// What is left of an item's count on a surface, as of the newest event there; over all surfaces
+    /// where nothing was counted on this one.
+    pub fn count(&self, surface: &str, item: ItemHandle) -> f32 {
+        let surface = self.surfaces.get(surface).or_else(|| self.surfaces.get(""));
+        surface.map_or(0.0, |s| s.counts.get(item.0 as usize).map_or(0.0, |b| s.left_of(b)))
+    }
+
     /// The decayed count of every item that has one, by its XXH3-64, over all surfaces, as of the
     /// last ranking.
     pub fn watched(&self) -> Arc<[(u64, f32)]> {
@@ -176,15 +183,19 @@ impl SurfaceCounts {
 
     /// Items that have a count, with what is left of it.
     fn decayed(&self) -> impl Iterator<Item = (ItemHandle, f32)> {
-        let counted = self.counts.iter().enumerate().map(|(item, buckets)| {
-            // Buckets ascend, so the sum has one order whatever order the counts came in.
-            let left = |b: &(i64, u32)| {
-                let age = usize::try_from(self.newest - b.0).unwrap_or(usize::MAX);
-                self.left.get(age).map(|left| f64::from(b.1) * left)
-            };
-            (ItemHandle(item as u32), buckets.iter().filter_map(left).sum::<f64>() as f32)
-        });
+        let items = self.counts.iter().enumerate();
+        let counted = items.map(|(item, buckets)| (ItemHandle(item as u32), self.left_of(buckets)));
         counted.filter(|(_, left)| *left > 0.0)
+    }
+
+    /// What is left of a count.
+    fn left_of(&self, buckets: &[(i64, u32)]) -> f32 {
+        // Buckets ascend, so the sum has one order whatever order the counts came in.
+        let left = |b: &(i64, u32)| {
+            let age = usize::try_from(self.newest - b.0).unwrap_or(usize::MAX);
+            self.left.get(age).map(|left| f64::from(b.1) * left)
+        };
+        buckets.iter().filter_map(left).sum::<f64>() as f32
     }
 
     /// Lets go of old buckets of the next items.

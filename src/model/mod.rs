@@ -14,6 +14,7 @@
 //! | [`FoldIn`] | history → user vector |
 //! | [`decayed`], [`HistoryWeights`] | forgetting |
 //! | [`Examination`] | which places of a list are looked at |
+//! | [`ConditionalLogit`] | which of several options is chosen |
 //! | [`outcomes`] | AUC, log loss and calibration of scores, whoever made them |
 
 mod basis;
@@ -22,6 +23,7 @@ mod decay;
 mod examination;
 mod fold_in;
 pub mod ials;
+mod logit;
 pub mod outcomes;
 mod parallel;
 mod principal;
@@ -32,6 +34,7 @@ pub use basis::{Basis, BasisVersion, Hyperparameters, Position, Trained, Trainin
 pub use decay::{HistoryWeights, decayed};
 pub use examination::{Curve, Curves, Examination};
 pub use fold_in::FoldIn;
+pub use logit::ConditionalLogit;
 pub use vector::{Dim, Vectors};
 
 /// Why something cannot be trained or read.

@@ -15,6 +15,11 @@
 //! useless for long must be able to come back. Part of the mixture is that any item may come, so
 //! that a source that is right by chance earns nothing. What suits a shop, where sessions repeat each other, is useless for short videos,
 //! where they do not: no fixed weights served both (`docs/benchmarks.md`).
+//!
+//! A mixture can say that one source or the other is right, not that an item is right because both
+//! are. So what it finds is weighed once more by a [`Refinement`].
+
+mod refinement;
 
 use crate::catalog::Catalog;
 use crate::embedding::ItemTables;
@@ -23,6 +28,8 @@ use crate::feature::UserState;
 use crate::global::{self, GlobalTables, ItemHandle};
 use crate::ids::{Surface, UserId, stable_hash};
 use crate::time::EventTime;
+
+pub(super) use refinement::Refinement;
 
 use super::pipeline::Pipeline;
 use super::query::{Candidate, Contribution, HistoryItem, Query, SourceKind, World};
@@ -80,13 +87,14 @@ pub struct Blend {
     weights: Voices,
     any: f64,
     observed: u64,
+    refinement: Refinement,
 }
 
 impl Default for Blend {
     fn default() -> Self {
         let mut weights = [[EQUAL; POWERS.len()]; SourceKind::ALL.len()];
         weights[SourceKind::Unfinished as usize] = [UNFINISHED, 0.0, 0.0];
-        Self { weights, any: EQUAL, observed: 0 }
+        Self { weights, any: EQUAL, observed: 0, refinement: Refinement::default() }
     }
 }
 
@@ -118,10 +126,46 @@ impl Blend {
         self.observed
     }
 
+    /// What weighs once more what the mixture finds.
+    pub(super) fn refinement(&self) -> &Refinement {
+        &self.refinement
+    }
+
+    /// Shares candidates out among the sources that put them forward, and scores them by the mixture.
+    pub(super) fn mix(&self, candidates: &mut [Candidate], totals: &Totals) {
+        for candidate in candidates {
+            for contribution in &mut candidate.contributions {
+                contribution.share = self.share(contribution.source, contribution.score, totals);
+            }
+            candidate.contributions.sort_by(|a, b| b.share.total_cmp(&a.share));
+            candidate.score = candidate.contributions.iter().map(|c| c.share).sum();
+        }
+    }
+
     /// What a source's score for an item adds to the mixture's guess at it.
-    pub(super) fn share(&self, source: SourceKind, score: f32, totals: &Totals) -> f64 {
+    fn share(&self, source: SourceKind, score: f32, totals: &Totals) -> f64 {
         let voices = voices(source, score, totals);
         self.weights[source as usize].iter().zip(voices).map(|(weight, voice)| weight * voice).sum()
+    }
+
+    /// Learns that of the candidates of a query the item of hash `chosen` was. Returns the sources'
+    /// guesses at it; 0 where it is not among a source's first.
+    fn observe(
+        &mut self,
+        query: &Query<'_>,
+        candidates: &mut [Candidate],
+        chosen: u64,
+        by_chance: f64,
+    ) -> Voices {
+        let totals = Totals::of(candidates);
+        self.mix(candidates, &totals);
+        let place = candidates.iter().position(|c| c.hash == chosen);
+        let guesses = place.map_or_else(Voices::default, |p| guesses(&candidates[p], &totals));
+        if let Some(place) = place {
+            self.refinement.learn(query, candidates, &totals, place);
+        }
+        self.learn(&guesses, by_chance);
+        guesses
     }
 
     /// One step: `guesses` are the probabilities that sources gave what was chosen, `by_chance`
@@ -298,30 +342,27 @@ impl BlendLearner {
         let chosen = stable_hash(one.item.as_bytes());
         let by_chance = one_of(tables);
         if is_newcomer {
-            self.blends.newcomer.learn(&guesses(&candidates, chosen), by_chance);
+            self.blends.newcomer.observe(&query, &mut candidates, chosen, by_chance);
             return Vec::new();
         }
-        self.blends.any.learn(&guesses(&candidates, chosen), by_chance);
+        self.blends.any.observe(&query, &mut candidates, chosen, by_chance);
         if query.known.contains(&chosen) {
             return Vec::new();
         }
         candidates.retain(|c| !query.known.contains(&c.hash));
-        let guesses = guesses(&candidates, chosen);
-        self.blends.unseen.learn(&guesses, by_chance);
+        let guesses = self.blends.unseen.observe(&query, &mut candidates, chosen, by_chance);
         let hit = |kind: SourceKind| guesses[kind as usize][0] > 0.0;
         let asked = self.pipeline.sources().filter(|kind| *kind != SourceKind::Unfinished);
         asked.map(|source| Prediction { source, hit: hit(source) }).collect()
     }
 }
 
-/// The sources' guesses at what was chosen; 0 where it is not among a source's first.
-fn guesses(candidates: &[Candidate], chosen: u64) -> Voices {
-    let totals = Totals::of(candidates);
+/// The sources' guesses at a candidate; 0 where it is not among a source's first.
+fn guesses(candidate: &Candidate, totals: &Totals) -> Voices {
     let mut guesses = Voices::default();
-    let found = candidates.iter().find(|c| c.hash == chosen);
     let best = |c: &&Contribution| c.score >= totals.least[c.source as usize];
-    for c in found.iter().flat_map(|c| &c.contributions).filter(best) {
-        guesses[c.source as usize] = voices(c.source, c.score, &totals);
+    for c in candidate.contributions.iter().filter(best) {
+        guesses[c.source as usize] = voices(c.source, c.score, totals);
     }
     guesses
 }

@@ -37,7 +37,15 @@ pub fn untrained(rules: ListRules) -> Pipeline {
 
 /// The same with chosen sources only: to see what each is worth.
 pub fn untrained_of(sources: &[SourceKind], rules: ListRules) -> Pipeline {
-    with_sources(Pipeline::new().hydrator(hydrators::History), sources)
+    let pipeline = with_sources(Pipeline::new().hydrator(hydrators::History), sources);
+    let mixed = filtered(pipeline).scorer(scorers::Mixture);
+    // A single source's order is its own: there is nothing to weigh.
+    let scored = if sources.len() > 1 { mixed.scorer(scorers::Refined) } else { mixed };
+    listed(scored, rules)
+}
+
+fn filtered(pipeline: Pipeline) -> Pipeline {
+    pipeline
         .filter(filters::Excluded)
         .filter(filters::Refused)
         .filter(filters::Seen)
@@ -47,7 +55,10 @@ pub fn untrained_of(sources: &[SourceKind], rules: ListRules) -> Pipeline {
         .filter(filters::Age)
         .filter(filters::Creators)
         .filter(filters::Categories)
-        .scorer(scorers::Mixture)
+}
+
+fn listed(pipeline: Pipeline, rules: ListRules) -> Pipeline {
+    pipeline
         .scorer(scorers::Fatigue)
         .selector(selectors::Diverse(rules))
         .side_effect(side_effects::CountServed)

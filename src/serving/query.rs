@@ -343,7 +343,7 @@ pub struct Contribution {
     pub score: f32,
     /// From 0, within the source.
     pub rank: usize,
-    /// What this adds to the candidate's score; 0 until scored.
+    /// What this adds to the mixture's guess at the candidate; 0 until scored.
     pub share: f64,
     /// Why.
     pub why: Why,

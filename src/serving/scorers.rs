@@ -14,15 +14,23 @@ impl Scorer for Mixture {
     }
 
     fn score(&self, query: &Query<'_>, candidates: &mut [Candidate]) {
-        let blend = query.world.blends.of(query);
         let totals = Totals::of(candidates);
-        for candidate in candidates {
-            for contribution in &mut candidate.contributions {
-                contribution.share = blend.share(contribution.source, contribution.score, &totals);
-            }
-            candidate.contributions.sort_by(|a, b| b.share.total_cmp(&a.share));
-            candidate.score = candidate.contributions.iter().map(|c| c.share).sum();
-        }
+        query.world.blends.of(query).mix(candidates, &totals);
+    }
+}
+
+/// Weighs once more what the mixture found, where there are several sources to weigh: see
+/// [`super::blend::Refinement`]. Scores stay probabilities.
+pub struct Refined;
+
+impl Scorer for Refined {
+    fn name(&self) -> &'static str {
+        "refined"
+    }
+
+    fn score(&self, query: &Query<'_>, candidates: &mut [Candidate]) {
+        let totals = Totals::of(candidates);
+        query.world.blends.of(query).refinement().apply(query, candidates, &totals);
     }
 }
 
