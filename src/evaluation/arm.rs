@@ -16,14 +16,14 @@ pub enum Vectors {
 /// What arms are made with vectors that do not move, beside those that serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Controls {
-    /// The blend and `nearest` with frozen vectors.
+    /// The blend and `nearest` with frozen vectors, the latter also lifted by popularity.
     pub frozen: bool,
     /// The blend without vectors.
     pub off: bool,
 }
 
 /// A choice of sources that is evaluated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Arm {
     /// As reports name it.
     pub name: String,
@@ -31,15 +31,20 @@ pub struct Arm {
     pub sources: Vec<SourceKind>,
     /// The vectors that it serves from.
     pub vectors: Vectors,
+    /// The exponent of popularity that lifts `nearest`, where that alone serves and is lifted.
+    pub lifted_by: Option<f32>,
     /// The place of the arm with moving vectors whose control this is.
     pub control_of: Option<usize>,
 }
+
+/// Exponents of popularity that frozen vectors are lifted by: the best is known in the end only.
+const LIFTS: [f32; 4] = [0.1, 0.2, 0.4, 0.8];
 
 impl Arm {
     /// These sources, with moving vectors.
     pub fn new(name: impl Into<String>, sources: &[SourceKind]) -> Self {
         let (name, sources) = (name.into(), sources.to_vec());
-        Self { name, sources, vectors: Vectors::Online, control_of: None }
+        Self { name, sources, vectors: Vectors::Online, lifted_by: None, control_of: None }
     }
 
     /// The blend of `sources` first, then the popularity floor: trending alone. With `ablate`
@@ -65,8 +70,8 @@ impl Arm {
     }
 
     /// Adds what shows the worth of moving vectors to arms of which the first is the blend:
-    /// `nearest` alone and with trending, which lifts it by popularity as much as the blend learns
-    /// is good, each with its control, and the controls of the blend.
+    /// `nearest` alone and with trending, each with its control, `nearest` also with frozen vectors
+    /// lifted by popularity, and the controls of the blend.
     pub fn add_controls(arms: &mut Vec<Arm>, controls: Controls) {
         let Some(sources) = arms.first().map(|blend| blend.sources.clone()) else { return };
         if !sources.contains(&SourceKind::Nearest) {
@@ -83,6 +88,12 @@ impl Arm {
                 let control = Arm::new(format!("{name}, frozen"), sources);
                 let (vectors, control_of) = (Vectors::Frozen, Some(place));
                 arms.push(Arm { vectors, control_of, ..control });
+            }
+            let place = place_of(arms, "nearest", &alone);
+            for lift in LIFTS {
+                let control = Arm::new(format!("nearest, frozen × popularity^{lift}"), &alone);
+                let (vectors, control_of) = (Vectors::Frozen, Some(place));
+                arms.push(Arm { vectors, lifted_by: Some(lift), control_of, ..control });
             }
         }
         if controls.off {
@@ -126,6 +137,10 @@ mod tests {
             ("blend", "blend, frozen"),
             ("nearest", "nearest, frozen"),
             ("nearest × trending", "nearest × trending, frozen"),
+            ("nearest", "nearest, frozen × popularity^0.1"),
+            ("nearest", "nearest, frozen × popularity^0.2"),
+            ("nearest", "nearest, frozen × popularity^0.4"),
+            ("nearest", "nearest, frozen × popularity^0.8"),
             ("blend", "blend, no vectors"),
         ];
         assert_eq!(pairs.collect::<Vec<_>>(), expected);

@@ -22,7 +22,7 @@ use crate::model::ridge::Unsolved;
 use crate::model::{BasisVersion, ModelError};
 use crate::serving::{
     BlendLearner, ListRules, Pipeline, Query, Shown, SourceKind, World, blend_learner,
-    intra_list_diversity, untrained_of,
+    intra_list_diversity, nearest_lifted, untrained_of,
 };
 
 /// Operands are folded into the state at this size, in bytes, as the store's compaction does.
@@ -228,7 +228,10 @@ impl<'a> Replayer<'a> {
     ) -> Self {
         let servers = arms.iter().map(|arm| Server {
             vectors: arm.vectors,
-            pipeline: untrained_of(&arm.sources, lists),
+            pipeline: match arm.lifted_by {
+                Some(exponent) => nearest_lifted(exponent, lists),
+                None => untrained_of(&arm.sources, lists),
+            },
             blend: blend_learner(&arm.sources),
         });
         let users = vec![StoredUser::default(); log.users()];

@@ -44,6 +44,14 @@ pub fn untrained_of(sources: &[SourceKind], rules: ListRules) -> Pipeline {
     listed(scored, rules)
 }
 
+/// Nearest vectors alone, lifted by what is popular: a control that shows what following the trend
+/// alone would do. By u·v · (1 + decayed popularity)^`exponent`.
+pub fn nearest_lifted(exponent: f32, rules: ListRules) -> Pipeline {
+    let pipeline = Pipeline::new().hydrator(hydrators::History).hydrator(hydrators::UserVector);
+    let pipeline = pipeline.source(sources::NearestLifted { exponent });
+    listed(filtered(pipeline).scorer(scorers::Mixture), rules)
+}
+
 fn filtered(pipeline: Pipeline) -> Pipeline {
     pipeline
         .filter(filters::Excluded)
