@@ -68,7 +68,8 @@ pub struct UserCounters {
 
 /// The lengths that a user's counters tell apart: an octave and a half each.
 pub(super) fn length_key(duration_ms: u64) -> u32 {
-    ((bucket(duration_ms) + 2) / 3) as u32
+    // Buckets count from two half octaves: ⌊(bucket + 2) / 3⌋.
+    bucket(duration_ms).div_ceil(3) as u32
 }
 
 impl UserCounters {

@@ -116,8 +116,8 @@ impl<'a> RankerRun<'a> {
             sessions.entry(exposure.session).or_default().push(n);
         }
         let mut replay = Replay::new(self, people);
-        for n in 0..end {
-            replay.learn_until(exposures[n].at);
+        for (n, exposure) in exposures.iter().enumerate().take(end) {
+            replay.learn_until(exposure.at);
             if n == first {
                 replay.found.learnt_before = replay.found.learnt;
             }
@@ -128,7 +128,7 @@ impl<'a> RankerRun<'a> {
             row(replay.row(part, n, &served, scores))?;
             if n >= first {
                 replay.judge(n, scores);
-                for other in sessions.remove(&exposures[n].session).unwrap_or_default() {
+                for other in sessions.remove(&exposure.session).unwrap_or_default() {
                     let (served, scores) = replay.score(other, n);
                     replay.judge_request(other, scores);
                     row(replay.row(Part::Request, other, &served, scores))?;
