@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
+use std::time::Duration;
 
 use common::avro;
 use common::events::Event;
@@ -257,6 +258,44 @@ fn a_delisted_item_is_never_served_again_by_any_worker() {
         assert!(items.iter().all(|i| i == "v2"), "{items:?}: v3 is unknown, the rest not shown");
         until(&items).then_some(())
     });
+    drop(worker);
+}
+
+#[test]
+fn a_record_that_is_none_of_an_item_becomes_one_dead_letter_however_many_read_it_and_how_often() {
+    let site = Installation::new("letters", &[]);
+    let topic = site.topic("item-catalog");
+    let deliver = |key: &str, value: &str| {
+        let (key, value) = (Some(key.into()), Some(value.into()));
+        site.kafka.deliver(&[Out { topic: topic.clone(), key, value, ..Out::default() }]);
+    };
+    let first = site.ready_worker("a");
+    let second = site.ready_worker("b");
+    deliver("v1", r#"{"item": "v1"}"#);
+    deliver("v2", r#"{"item": "v2", "duration_ms": "long"}"#);
+    deliver("v3", "no record at all");
+    let told = |count: usize| {
+        eventually("bad records are told", || {
+            let letters = site.dead_letters();
+            assert!(letters.len() <= count, "{letters:?}");
+            (letters.len() == count).then_some(letters)
+        })
+    };
+    let letters = told(2);
+    let keys: Vec<_> = letters.iter().filter_map(|letter| letter.key.as_deref()).collect();
+    assert_eq!(keys, [&b"v2"[..], b"v3"]);
+    for letter in &letters {
+        let has = |name: &str| letter.headers.iter().any(|(known, _)| known == name);
+        assert!(has("__connect.errors.exception.class.name"), "{letter:?}");
+    }
+    // Noted, so that nobody tells it again: neither who takes over nor who starts.
+    std::thread::sleep(Duration::from_secs(3));
+    first.kill();
+    second.drain();
+    let worker = site.ready_worker("c");
+    deliver("v4", "again");
+    let letters = told(3);
+    assert_eq!(letters[2].key.as_deref(), Some(&b"v4"[..]));
     drop(worker);
 }
 

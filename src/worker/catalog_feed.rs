@@ -102,8 +102,8 @@ impl Feed {
         while !self.context.stop.is_requested() {
             if let Some(record) = self.topic.poll(POLL) {
                 let outcome = apply(&self.context, &record).unwrap_or_else(|rejection| {
-                    // What was known of the item stays. The record stays in the topic too, for
-                    // its writer to find: workers would each send a dead letter at every start.
+                    // What was known of the item stays. One worker makes it a dead letter, see
+                    // `catalog_letters`.
                     let (partition, offset) = (record.partition(), record.offset());
                     tracing::warn!(%rejection, partition, offset, "an unreadable catalog record");
                     "refused"

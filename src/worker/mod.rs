@@ -4,10 +4,11 @@
 //! requests of owned shards, a pool answers them), items (folds `interactions` into item states,
 //! member of a group of its own) with the first basis, the feeds of the global tables, of the
 //! catalog, of the item tables and of what came
-//! of lists, and transitions (solves what the first of the feeds collects). They meet in [`Shards`]
+//! of lists, dead letters of the catalog (told by one worker for all), and transitions (solves what the first of the feeds collects). They meet in [`Shards`]
 //! and in the tables.
 
 mod catalog_feed;
+mod catalog_letters;
 mod commit;
 mod dead_letter;
 mod examples;
@@ -175,6 +176,7 @@ impl Worker {
         self.threads.extend(transitions::start(context)?);
         self.threads.extend(examples::start(context)?);
         self.threads.push(catalog_feed::start(context.clone())?);
+        self.threads.push(catalog_letters::start(context)?);
         self.threads.extend(items::start(context)?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;
         self.threads.extend(threads);

@@ -131,7 +131,7 @@ impl HoldOut {
         let step = targets.len().div_ceil(TARGETS).max(1);
         let targets: Vec<Target> = targets.into_iter().step_by(step).collect();
         let enough = targets.len() >= LEAST_TARGETS;
-        Ok(enough.then(|| Self { data, targets }))
+        Ok(enough.then_some(Self { data, targets }))
     }
 
     /// How many targets there are.
