@@ -289,23 +289,27 @@ mod tests {
         assert!(trainer.is_due(last));
     }
 
-    /// Settings with which nothing is learned.
-    const NUMB: Settings = Settings {
-        name: "numb",
-        ials: IalsConfig { regularization: 1e4, ..IalsConfig::VIDEOS },
-        history: HistoryWeights::VIDEOS,
+    /// Settings with which only the newest item of a history counts.
+    const NEWEST_ONLY: Settings = Settings {
+        name: "newest only",
+        ials: IalsConfig::SESSIONS,
+        history: HistoryWeights { limit: 1, ..HistoryWeights::SESSIONS },
     };
 
-    /// Sessions that follow one of ten ways, and what the way ends in is their newest.
+    /// Sessions whose first of forty items decides about the last; between them is what everybody
+    /// likes.
     fn ways() -> Vec<(u64, String)> {
-        let session = |n: u64| (0..5).map(move |step| liked(n, 5 * (n * 7 % 10) + (step + n) % 5));
-        (0..120).flat_map(session).collect()
+        let session = |n: u64| {
+            let way = n * 7 % 40;
+            [way, 80 + n % 5, 80 + (n + 2) % 5, 40 + way].map(|item| liked(n, item))
+        };
+        (0..240).flat_map(session).collect()
     }
 
     #[test]
     fn the_settings_that_find_what_comes_next_are_taken_whatever_their_place() {
         let limits = FirstBasisLimits { max_items: 100, ..LIMITS };
-        for candidates in [[NUMB, Settings::SESSIONS], [Settings::SESSIONS, NUMB]] {
+        for candidates in [[NEWEST_ONLY, Settings::SESSIONS], [Settings::SESSIONS, NEWEST_ONLY]] {
             let mut trainer = FirstBasis::new(limits.clone(), &candidates);
             observe(&mut trainer, &ways());
             let trained = trainer.train(2, || true).unwrap().unwrap();

@@ -11,7 +11,10 @@ use super::report::{Point, curve};
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 70.0;
+/// Where the legend begins, how far its rows are apart, and how far below it a panel begins.
+const LEGEND: f64 = 48.0;
+const ROW: f64 = 20.0;
+const BELOW_LEGEND: f64 = 36.0;
 const PANEL: f64 = 200.0;
 const GAP: f64 = 64.0;
 /// Lines drawn: the blend, and what it is compared with. More cannot be told apart.
@@ -32,7 +35,10 @@ pub fn sliding_svg(title: &str, found: &Evaluation, top: usize) -> String {
 }
 
 fn draw(svg: &mut String, title: &str, found: &Evaluation, top: usize) -> std::fmt::Result {
-    let height = TOP + 2.0 * PANEL + GAP + 56.0;
+    let names: Vec<&str> = found.arms.iter().take(LINES).map(|r| r.arm.name.as_str()).collect();
+    let legend = places(&names);
+    let top_of_panels = legend.last().map_or(LEGEND, |place| place.1) + BELOW_LEGEND;
+    let height = top_of_panels + 2.0 * PANEL + GAP + 56.0;
     writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
@@ -40,20 +46,18 @@ fn draw(svg: &mut String, title: &str, found: &Evaluation, top: usize) -> std::f
          <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>"
     )?;
     writeln!(svg, "<text class=\"ink\" x=\"{LEFT}\" y=\"24\">{}</text>", escaped(title))?;
-    let arms = found.arms.iter().take(LINES);
-    let mut x = LEFT;
-    for (colour, result) in COLOURS.iter().zip(arms) {
-        let name = escaped(&result.arm.name);
+    for ((colour, name), (x, y)) in COLOURS.iter().zip(&names).zip(&legend) {
         writeln!(
             svg,
-            "<path class=\"line\" stroke=\"{colour}\" d=\"M{x} 44h18\"/>\
-             <text class=\"ink\" x=\"{}\" y=\"48\">{name}</text>",
-            x + 24.0
+            "<path class=\"line\" stroke=\"{colour}\" d=\"M{x} {}h18\"/>\
+             <text class=\"ink\" x=\"{}\" y=\"{y}\">{}</text>",
+            y - 4.0,
+            x + 24.0,
+            escaped(name)
         )?;
-        x += 40.0 + 7.0 * result.arm.name.chars().count() as f64;
     }
     for (panel, metric) in [Metric::Recall(top), Metric::Mrr(top)].into_iter().enumerate() {
-        draw_panel(svg, TOP + panel as f64 * (PANEL + GAP), found, metric)?;
+        draw_panel(svg, top_of_panels + panel as f64 * (PANEL + GAP), found, metric)?;
     }
     writeln!(
         svg,
@@ -62,6 +66,21 @@ fn draw(svg: &mut String, title: &str, found: &Evaluation, top: usize) -> std::f
         LEFT + (WIDTH - LEFT - RIGHT) / 2.0,
         height - 16.0
     )
+}
+
+/// Where the names of a legend stand: in rows as long as the drawing is wide.
+fn places(names: &[&str]) -> Vec<(f64, f64)> {
+    let (mut x, mut y) = (LEFT, LEGEND);
+    let place = |name: &&str| {
+        let width = 40.0 + 7.0 * name.chars().count() as f64;
+        if x > LEFT && x + width > WIDTH {
+            (x, y) = (LEFT, y + ROW);
+        }
+        let place = (x, y);
+        x += width;
+        place
+    };
+    names.iter().map(place).collect()
 }
 
 fn draw_panel(svg: &mut String, y: f64, found: &Evaluation, metric: Metric) -> std::fmt::Result {
@@ -83,7 +102,10 @@ fn draw_panel(svg: &mut String, y: f64, found: &Evaluation, metric: Metric) -> s
             LEFT - 8.0,
             up(value) + 4.0
         )?;
-        let scored = last * f64::from(quarter) / 4.0;
+    }
+    let step = round_step(last);
+    for tick in 0..=(last / step) as u32 {
+        let scored = step * f64::from(tick);
         writeln!(
             svg,
             "<text class=\"ink\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{scored:.0}</text>",
@@ -110,17 +132,25 @@ fn draw_panel(svg: &mut String, y: f64, found: &Evaluation, metric: Metric) -> s
     Ok(())
 }
 
-/// The end of an axis: the next of 1, 2, 4 or 8 times a power of ten.
+/// The end of an axis: the next number above that is round in quarters, so that a panel is not
+/// half empty.
 fn nice(highest: f64) -> f64 {
     if highest <= 0.0 {
         return 1.0;
     }
     let power = 10f64.powf(highest.log10().floor());
-    [1.0, 2.0, 4.0, 8.0, 10.0]
+    [1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 4.8, 6.0, 8.0, 10.0]
         .into_iter()
         .map(|m| m * power)
         .find(|&m| m >= highest)
         .unwrap_or(highest)
+}
+
+/// The largest of 1, 2 or 5 times a power of ten that goes into `last` four times, at least 1.
+fn round_step(last: f64) -> f64 {
+    let power = 10f64.powf((last / 4.0).max(1.0).log10().floor());
+    let fits = |step: &f64| step * 4.0 <= last;
+    [5.0, 2.0].into_iter().map(|m| m * power).find(fits).unwrap_or(power)
 }
 
 fn escaped(text: &str) -> String {

@@ -347,10 +347,10 @@ pub struct Point {
     pub cumulative: f64,
 }
 
-/// A metric over the targets as they come: the window is a fiftieth of all, and at least 100.
+/// A metric over the targets as they come: the window is a twentieth of all, and at least 100.
 pub fn curve(found: &Evaluation, arm: usize, metric: Metric) -> Vec<Point> {
     let placed = &found.arms[arm].placed;
-    let window = (placed.len() / 50).max(100).min(placed.len());
+    let window = (placed.len() / 20).max(100).min(placed.len());
     let mut sums = vec![0.0];
     for one in placed {
         sums.push(sums[sums.len() - 1] + metric.of(one));

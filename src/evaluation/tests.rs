@@ -191,7 +191,7 @@ fn only_moving_vectors_find_items_that_training_did_not_know() {
     // Two kinds of people and items; a fifth of the items comes when a basis has long been trained.
     let one = |n: u64| {
         let hash = |salt: u64| crate::ids::stable_hash(&(n * 5 + salt).to_le_bytes());
-        let items = if n < 4_500 { 40 } else { 50 };
+        let items = if n < 5_200 { 40 } else { 50 };
         let user = (hash(0) % 120) as u8;
         (user, ((hash(1) % items / 2) * 2) as u8 + user % 2, n as i64 * 60)
     };

@@ -83,7 +83,7 @@ fn features(query: &Query<'_>, candidates: &[Candidate], totals: &Totals) -> Vec
         let fit = vectors.as_ref().and_then(|scores| scores[place]).unwrap_or_default();
         let handle = global.items().find_hash(candidate.hash);
         let count = handle.map_or(0.0, |item| global.trending().count(surface, item));
-        features[0] = (candidate.score + LEAST).ln();
+        features[0] = candidate.score.max(LEAST).ln();
         features[1] = SHARPNESS * f64::from(fit);
         features[2] = f64::from(count).ln_1p();
         for contribution in &candidate.contributions {
