@@ -222,7 +222,7 @@ fn what_has_no_row_is_in_the_manifest() {
     for manifest in manifests.values() {
         rows += manifest.rows;
         absent += manifest.absent;
-        assert_eq!(manifest.passed.by_class.keys().next().unwrap(), "UnknownSchema");
+        assert!(manifest.passed.by_class.keys().all(|class| class == "UnknownSchema"));
         passed.extend(manifest.passed.offsets.clone());
         let whole = manifest.rows + manifest.passed.count() + manifest.absent;
         assert_eq!(whole as i64, manifest.end - manifest.start);
