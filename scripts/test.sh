@@ -58,5 +58,5 @@ stage broker broker_up
 DRIFTLINE_BOOTSTRAP=$(cat "$work/bootstrap")
 export DRIFTLINE_BOOTSTRAP
 # shellcheck disable=SC2086
-stage test cargo test --release $locked
+stage test cargo test --release --no-fail-fast $locked
 stage demo smoke
