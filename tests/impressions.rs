@@ -74,6 +74,7 @@ fn a_list_is_told_as_it_was_answered() {
     let shown = told["items"].as_array().expect("a list");
     assert_eq!(shown.len(), served.len());
     assert_eq!(shown.len(), 59);
+    let (mut shares, mut scores) = (0.0, 0.0);
     for (position, (shown, served)) in shown.iter().zip(served).enumerate() {
         assert_eq!(shown["position"], position);
         for field in ["item", "score", "propensity"] {
@@ -82,13 +83,14 @@ fn a_list_is_told_as_it_was_answered() {
         assert_eq!(shown["sources"][0]["source"], served["source"]);
         let features = shown["features"].as_array().expect("features");
         assert_eq!(features.len(), 13);
-        // Nothing was shown before: what the sources add is the score.
-        let shares: f64 = features[..9].iter().filter_map(Value::as_f64).sum();
-        let score = served["score"].as_f64().expect("a score");
-        assert!((shares - score).abs() <= 1e-5 * score, "{shares} instead of {score}");
+        shares += features[..9].iter().filter_map(Value::as_f64).sum::<f64>();
+        scores += served["score"].as_f64().expect("a score");
         assert_eq!(features[9], 1.0, "events of the history");
         assert_eq!(features[12], 0.0, "times shown");
     }
+    // Nothing was shown before, and the list holds all that was found: what the sources add is shared
+    // out among the items anew, and none of it is lost.
+    assert!((shares - scores).abs() <= 1e-5 * scores, "{shares} instead of {scores}");
     let weights = told["weights"].as_array().expect("weights");
     assert_eq!(weights.len(), 9);
 
