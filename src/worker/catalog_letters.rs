@@ -58,6 +58,12 @@ fn follow(context: &Context) -> Result<(), Box<dyn std::error::Error>> {
     for (partition, from) in (0..).zip(&next) {
         reader.add(&at(partition), Position::At(*from))?;
     }
+    // What is told is safe before it is noted as told.
+    let note = |next: &[i64]| -> Result<(), Box<dyn std::error::Error>> {
+        tracker.wait(DELIVERY_LIMIT)?;
+        let positions: Vec<_> = (0..).map(at).zip(next.iter().copied()).collect();
+        Ok(reader.note(&positions, true)?)
+    };
     let mut noted = next.clone();
     let mut looked = Instant::now();
     while !context.stop.is_requested() && context.items.owns_first() {
@@ -73,13 +79,12 @@ fn follow(context: &Context) -> Result<(), Box<dyn std::error::Error>> {
         }
         if looked.elapsed() >= NOTE_INTERVAL && next != noted {
             looked = Instant::now();
-            tracker.wait(DELIVERY_LIMIT)?;
-            let positions: Vec<_> = (0..).map(at).zip(next.iter().copied()).collect();
-            reader.note(&positions, true)?;
+            note(&next)?;
             noted.clone_from(&next);
         }
     }
-    Ok(())
+    // For who goes on with it.
+    if next == noted { Ok(()) } else { note(&next) }
 }
 
 /// Why a record is none of an item.
