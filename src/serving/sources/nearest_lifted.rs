@@ -1,5 +1,5 @@
-//! Nearest, lifted by what is popular: u·v · (1 + n)^a, where n is the decayed count over all surfaces:
-//! vectors know of none. Never serves: with vectors that do not move it is what online ones are held against
+//! Nearest, lifted by what is popular: u·v · (1 + n)^a, where n is the decayed count on the surface.
+//! Never serves: with vectors that do not move it is what online ones are held against
 //! (`evaluation/`), since much of what they learn is the trend.
 
 use crate::serving::pipeline::{CandidateSource, Proposal};
@@ -28,7 +28,8 @@ impl CandidateSource for NearestLifted {
             .map_err(|error| error.to_string())?;
         for near in &mut found {
             let item = global.items().find_hash(near.hash);
-            let count = item.map_or(0.0, |item| global.trending().count("", item));
+            let surface = query.request.surface.as_str();
+            let count = item.map_or(0.0, |item| global.trending().count(surface, item));
             // What does not fit is not made to by being popular.
             near.score = near.score.max(0.0) * (1.0 + count).powf(self.exponent);
         }
