@@ -3,7 +3,6 @@
 mod common;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use common::events::Event;
@@ -57,31 +56,6 @@ fn lines_of_json_through_kcat_are_a_complete_client() {
     assert_eq!(value[0], b'{', "who asks in JSON is answered in JSON");
 }
 
-/// A Python with confluent-kafka, fetched once; `None`, with the reason said, where it cannot be.
-fn python() -> Option<PathBuf> {
-    let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python-client");
-    let python = venv.join("bin/python");
-    let works = || {
-        let import = Command::new(&python).args(["-c", "import confluent_kafka"]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
-    if works() {
-        return Some(python);
-    }
-    let steps: [(&str, &[&str]); 2] = [
-        ("python3", &["-m", "venv", venv.to_str()?]),
-        (python.to_str()?, &["-m", "pip", "install", "--quiet", "confluent-kafka"]),
-    ];
-    for (program, arguments) in steps {
-        let output = Command::new(program).args(arguments).output();
-        if !output.as_ref().is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: no Python client, {program} {arguments:?}: {output:?}");
-            return None;
-        }
-    }
-    works().then_some(python)
-}
-
 const PROGRAM: &str = r#"
 import json, struct, sys, time, uuid
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -123,7 +97,7 @@ sys.exit("silence")
 
 #[test]
 fn a_python_program_watches_asks_and_reads_its_own_writes() {
-    let Some(python) = python() else { return };
+    let Some(python) = common::python::with("confluent-kafka", "confluent_kafka") else { return };
     let site = Installation::new("python", &[]);
     let _worker = site.ready_worker("a");
     let events: Vec<Value> = (0..3)

@@ -7,27 +7,7 @@ use serde_json::Value;
 
 /// A Python with DuckDB, fetched once; `None`, with the reason said, where it cannot be.
 pub fn python() -> Option<PathBuf> {
-    let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python-duckdb");
-    let python = venv.join("bin/python");
-    let works = || {
-        let import = Command::new(&python).args(["-c", "import duckdb"]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
-    if works() {
-        return Some(python);
-    }
-    let steps: [(&str, &[&str]); 2] = [
-        ("python3", &["-m", "venv", venv.to_str()?]),
-        (python.to_str()?, &["-m", "pip", "install", "--quiet", "duckdb"]),
-    ];
-    for (program, arguments) in steps {
-        let output = Command::new(program).args(arguments).output();
-        if !output.as_ref().is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: no DuckDB, {program} {arguments:?}: {output:?}");
-            return None;
-        }
-    }
-    works().then_some(python)
+    super::python::with("duckdb", "duckdb")
 }
 
 const PROGRAM: &str = r#"

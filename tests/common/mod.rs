@@ -15,6 +15,7 @@ pub mod kafka;
 pub mod load;
 pub mod oracle;
 pub mod postgres;
+pub mod python;
 pub mod redis;
 pub mod requests;
 pub mod s3;

@@ -22,7 +22,8 @@ pub struct SharedItems {
     /// Counts changes of `models`.
     generation: AtomicU64,
     loaded: AtomicBool,
-    /// Whether this worker owns item shard 0, whose owner trains the first basis.
+    /// Whether this worker owns item shard 0, whose owner trains the first basis and tells
+    /// of bad catalog records.
     owns_first: AtomicBool,
     delisted: (Sender<ItemId>, Receiver<ItemId>),
 }
