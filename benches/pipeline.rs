@@ -191,6 +191,7 @@ impl Site {
             items: &self.tables,
             blends: &self.blends,
             shown: &Shown::default(),
+            ranking: None,
         };
         pipeline.run(Query::new(&request, world)).items.len()
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use driftline::ids::stable_hash;
 use driftline::ranking::{
     CLICK, Context, Example, Exposures, Features, Globals, History, Item, Kind, LONG_VIEW, Learner,
-    Limits, Outcome, Served, UserCounters, Viewer, Watch,
+    Limits, Outcome, Served, UserCounters, Viewer, Watch, user_rate,
 };
 use driftline::time::EventTime;
 
@@ -87,7 +87,8 @@ fn main() {
         seconds[3] += begun.elapsed().as_secs_f64();
         person.exposures.learn(context.surface, item.id, at);
         let watch = Watch::of(item, outcome.long_view, at);
-        globals.watched(&watch, &person.watches);
+        let rate = user_rate(&person.watches, globals.long_view_rate());
+        globals.watched(&watch, rate);
         person.watches.insert(0, watch);
         person.watches.truncate(100);
         if clicked {

@@ -22,6 +22,8 @@ pub(super) struct Entry {
     /// Categories, then tags.
     pub(super) labels: u32,
     pub(super) blocked: bool,
+    /// 0 where not known. 49 days fit, and the entry is no larger for it.
+    pub(super) duration_ms: u32,
 }
 
 /// Before all times.
@@ -101,6 +103,11 @@ impl<'a> Listing<'a> {
     /// Its languages, as BCP 47 tags in lower case.
     pub fn languages(self) -> impl ExactSizeIterator<Item = &'a str> {
         self.catalog.languages.texts(self.entry.languages)
+    }
+
+    /// Its length in milliseconds, 49 days at most; 0 where not known.
+    pub fn duration_ms(self) -> u64 {
+        self.entry.duration_ms.into()
     }
 
     /// When it was published, where that is known.

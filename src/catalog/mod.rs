@@ -56,6 +56,16 @@ pub enum Standing<'a> {
     Unknown,
 }
 
+impl<'a> Standing<'a> {
+    /// The item's record, where it has one.
+    pub fn listing(self) -> Option<Listing<'a>> {
+        match self {
+            Self::Listed(listing) => Some(listing),
+            Self::Delisted | Self::Unknown => None,
+        }
+    }
+}
+
 impl Catalog {
     /// An empty catalog. Where it is `required`, items that it never knew are not to be served.
     pub fn new(required: bool) -> Self {
@@ -78,6 +88,7 @@ impl Catalog {
             countries: self.countries.symbol(&item.available_countries),
             labels: self.labels.symbol(&labels),
             blocked: item.blocked,
+            duration_ms: u32::try_from(item.duration_ms).unwrap_or(u32::MAX),
         };
         self.name_bytes += item.item.as_str().len();
         if let Some(earlier) = self.items.insert(hash, entry) {

@@ -4,12 +4,14 @@
 //! configuration is shown.
 
 mod catalog;
+mod global;
 mod hot;
 mod items;
 mod lake;
 mod load;
 mod objects;
 mod quality;
+mod ranker;
 #[cfg(test)]
 mod tests;
 
@@ -20,18 +22,17 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
+pub use global::GlobalConfig;
 pub use hot::HotConfig;
 pub use items::{FirstBasisConfig, ItemsConfig};
 pub use lake::LakeConfig;
 pub use load::{ConfigError, Sources, load};
 pub use objects::ObjectsConfig;
 pub use quality::QualityConfig;
+pub use ranker::RankerConfig;
 
 use crate::event::EventTopic;
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
-use crate::global::{
-    GlobalTables, HalfLives, NeighboursConfig, TransitionLearner, TransitionsConfig,
-};
 use crate::kafka::{ClientSettings, GroupProtocol};
 use crate::serving::ListRules;
 use crate::telemetry::LogFormat;
@@ -62,6 +63,8 @@ pub struct Config {
     pub items: ItemsConfig,
     /// Examples of what was shown and what came of it.
     pub quality: QualityConfig,
+    /// What learns from them to rank.
+    pub ranker: RankerConfig,
     /// The object store.
     pub objects: ObjectsConfig,
     /// Event topics as Parquet files.
@@ -352,54 +355,6 @@ impl ServingConfig {
     }
 }
 
-/// Tables that every worker holds whole.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct GlobalConfig {
-    /// Sessions held for session neighbours.
-    pub sessions: usize,
-    /// Most frequent items between which transitions are learned; 0 for none.
-    pub transition_items: usize,
-    /// Newest positive interactions that they are learned from.
-    pub transition_rows: usize,
-    /// Records of `interactions` read back at start, per partition.
-    pub warm_records: i64,
-    /// Hours in which trending counts halve.
-    pub trending_half_life_hours: f64,
-    /// The same for single surfaces: `{ search = 6.0 }`.
-    pub trending_half_life_hours_by_surface: BTreeMap<String, f64>,
-}
-
-impl Default for GlobalConfig {
-    fn default() -> Self {
-        Self {
-            sessions: 300_000,
-            transition_items: 3_000,
-            transition_rows: 1_000_000,
-            warm_records: 20_000,
-            trending_half_life_hours: 24.0,
-            trending_half_life_hours_by_surface: BTreeMap::new(),
-        }
-    }
-}
-
-impl GlobalConfig {
-    /// Empty tables of this configuration.
-    pub fn tables(&self) -> GlobalTables {
-        let by_surface = self.trending_half_life_hours_by_surface.clone().into_iter().collect();
-        let half_lives = HalfLives { default_hours: self.trending_half_life_hours, by_surface };
-        let neighbours = NeighboursConfig { max_sessions: self.sessions, ..Default::default() };
-        GlobalTables::new(neighbours, half_lives)
-    }
-
-    /// What learns transitions; none where they are not wanted.
-    pub fn transitions(&self) -> Option<TransitionLearner> {
-        let (items, rows) = (self.transition_items, self.transition_rows);
-        let config = TransitionsConfig { items, rows, ..TransitionsConfig::default() };
-        (items > 0).then(|| TransitionLearner::new(config))
-    }
-}
-
 /// The HTTP port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -454,7 +409,6 @@ impl Config {
             ("state.write_buffer_bytes", self.state.write_buffer_bytes),
             ("serving.queue_limit", self.serving.queue_limit),
             ("serving.max_per_creator", self.serving.max_per_creator),
-            ("global.sessions", self.global.sessions),
         ];
         for (key, value) in positive {
             in_range(key, value, 1, usize::MAX)?;
@@ -484,22 +438,12 @@ impl Config {
                 return Err(ConfigError::Invalid(format!("{key} is {value}; 0 to 1 are allowed")));
             }
         }
-        // 10,000 take 1.6 GB and minutes.
-        in_range("global.transition_items", self.global.transition_items, 0, 10_000)?;
-        in_range("global.transition_rows", self.global.transition_rows, 1_000, 100_000_000)?;
-        in_range("global.warm_records", self.global.warm_records, 0, i64::MAX)?;
-        let by_surface = self.global.trending_half_life_hours_by_surface.values();
-        for &hours in by_surface.chain([&self.global.trending_half_life_hours]) {
-            if !(hours.is_finite() && hours > 0.0) {
-                return Err(ConfigError::Invalid(format!(
-                    "global.trending_half_life_hours is {hours}; it must be above 0"
-                )));
-            }
-        }
+        self.global.validate()?;
         self.catalog.validate()?;
         self.hot.validate()?;
         self.items.validate()?;
         self.quality.validate()?;
+        self.ranker.validate()?;
         self.objects.validate()?;
         self.lake.validate()?;
         if self.kafka.bootstrap.is_empty() {

@@ -425,6 +425,7 @@ impl<'a> Replayer<'a> {
             blends: server.blend.blends(),
             // What was shown before was of somebody else's lists.
             shown: &NOTHING_SHOWN,
+            ranking: None,
         }
     }
 }

@@ -52,6 +52,11 @@ fn learnt(plan: &Plan) -> Vec<u32> {
     places(plan, |step| if let Step::Learn(place) = step { Some(*place) } else { None })
 }
 
+/// They are off by default.
+fn with_transitions() -> GlobalConfig {
+    GlobalConfig { transition_items: 3_000, ..GlobalConfig::default() }
+}
+
 #[test]
 fn periods_leave_out_new_items_then_users_with_one_event() {
     let week = 604_800;
@@ -134,8 +139,7 @@ fn run_as(log: &Log, protocol: &Protocol, arms: Vec<Arm>, top: usize) -> Evaluat
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
     let (target, repeats) = (ALL.target, ALL.repeats);
     let run = Run { log, plan: &plan, given: &[], arms, top, lists, repeats, target };
-    let (rules, global, items) =
-        (FoldRules::default(), GlobalConfig::default(), ItemsConfig::default());
+    let (rules, global, items) = (FoldRules::default(), with_transitions(), ItemsConfig::default());
     run.evaluate(rules, &global, Catalog::default(), &items, |_| true).unwrap().unwrap()
 }
 
@@ -300,7 +304,7 @@ fn a_run_ends_where_it_is_told_to_stop() {
     assert!(
         run.evaluate(
             FoldRules::default(),
-            &GlobalConfig::default(),
+            &with_transitions(),
             Catalog::default(),
             &ItemsConfig::default(),
             |_| false

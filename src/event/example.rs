@@ -45,6 +45,16 @@ pub struct TrainingExample<'a> {
     pub feature_schema: &'a str,
     /// As they were served.
     pub features: Vec<Option<f32>>,
+    /// Who made the item; empty where that was not known when it was shown, as what follows.
+    pub creator: &'a str,
+    /// Its main category.
+    pub category: &'a str,
+    /// Its length in milliseconds.
+    pub item_ms: i64,
+    /// Names the meaning and order of `ranked`.
+    pub ranker_schema: &'a str,
+    /// What the ranker saw of it; empty where it did not look.
+    pub ranked: Vec<f32>,
     /// Whether it was clicked.
     pub clicked: bool,
     /// Milliseconds from the list to the first click.

@@ -38,6 +38,10 @@ pub struct Impression<'a> {
     pub degraded: Vec<&'a str>,
     /// Names the meaning and order of the items' features.
     pub feature_schema: &'a str,
+    /// Names the meaning and order of `ranked`; empty where no ranker looked at the list.
+    pub ranker_schema: &'a str,
+    /// Examples that the ranker had learnt from; 0 where none ranked.
+    pub ranker_examples: i64,
     /// In the order of the list.
     #[serde(borrow)]
     pub items: Vec<ShownItem<'a>>,
@@ -72,6 +76,14 @@ pub struct ShownItem<'a> {
     pub sources: Vec<SourceScore<'a>>,
     /// The served features; none where there was nothing to compute one from.
     pub features: Vec<Option<f32>>,
+    /// Who made it; empty where not known, as what follows.
+    pub creator: &'a str,
+    /// Its main category.
+    pub category: &'a str,
+    /// Its length in milliseconds.
+    pub duration_ms: i64,
+    /// What the ranker saw of it, as [`crate::ranking::Served::to_record`] has it.
+    pub ranked: Vec<f32>,
 }
 
 impl Default for ShownItem<'_> {
@@ -84,6 +96,10 @@ impl Default for ShownItem<'_> {
             explored: false,
             sources: Vec::new(),
             features: Vec::new(),
+            creator: "",
+            category: "",
+            duration_ms: 0,
+            ranked: Vec::new(),
         }
     }
 }

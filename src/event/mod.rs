@@ -14,6 +14,7 @@ mod impression;
 mod interaction;
 mod item_records;
 mod model_manifest;
+mod ranker_manifest;
 mod request;
 pub mod schema;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
 pub use model_manifest::{FIRST_BASIS, ModelManifest, SettingsTrial};
+pub use ranker_manifest::{ExamplePlace, RankerManifest};
 pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
     RequestError, RequestKind, decode_reply, decode_request, encode_reply, encode_request,

@@ -39,10 +39,13 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("item-features", 1),
     schema!("model-manifest", 1),
     schema!("model-manifest", 2),
+    schema!("ranker-manifest", 1),
     schema!("impression", 1),
     schema!("impression", 2),
+    schema!("impression", 3),
     schema!("training-example", 1),
     schema!("training-example", 2),
+    schema!("training-example", 3),
     schema!("label-correction", 1),
 ];
 
@@ -136,6 +139,8 @@ subjects! {
     ITEM_FEATURES = "item-features";
     /// A basis of item vectors.
     MODEL_MANIFEST = "model-manifest";
+    /// A version of the ranker.
+    RANKER_MANIFEST = "ranker-manifest";
     /// A list as it was answered.
     IMPRESSION = "impression";
     /// An item as it was shown, and what came of it.

@@ -183,6 +183,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = EmbeddingRecord::decode(bytes);
     let _ = FeaturesRecord::decode(bytes);
     let _ = ModelManifest::decode(bytes);
+    let _ = RankerManifest::decode(bytes);
     let _ = CatalogItem::decode(Some(b"item"), bytes);
 }
 

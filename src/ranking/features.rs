@@ -26,6 +26,8 @@ pub const SLOTS: usize = 1 << 20;
 const CLIP: f32 = 4.0;
 /// Where the base rates are among the candidate's features.
 const BASE: usize = SHARED;
+/// Where the share of long views among the user's watches is.
+const TASTE: usize = 29;
 
 /// Exposures at the base rate that each family's rates are drawn to: the more, the more there are of
 /// a key and the less keys differ.
@@ -93,6 +95,12 @@ impl Features {
     /// The base rates that they were computed with.
     pub fn base_rates(&self) -> [f32; TARGETS] {
         std::array::from_fn(|target| sigmoid(self.dense[BASE + target] - RATE_SHIFT))
+    }
+
+    /// The share of the user's watches that are long views, as they were computed with:
+    /// [`user_rate`], between .01 and .97.
+    pub fn user_rate(&self) -> f32 {
+        sigmoid(self.dense[TASTE] - RATE_SHIFT)
     }
 }
 
@@ -447,7 +455,7 @@ impl LongRun {
 }
 
 /// r_u = (Σy + 4ȳ)/(n + 4): the share of a user's watches that are long views, drawn to that of all.
-pub(super) fn user_rate(watches: &[Watch], mean: f32) -> f32 {
+pub fn user_rate(watches: &[Watch], mean: f32) -> f32 {
     let long = watches.iter().filter(|watch| watch.long_view).count() as f32;
     (long + 4.0 * mean) / (watches.len() as f32 + 4.0)
 }

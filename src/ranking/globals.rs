@@ -4,7 +4,6 @@
 use super::base::BaseRates;
 use super::co_visits::CoVisits;
 use super::counter::{Counter, FOREVER, Rates, Surplus, Trial};
-use super::features::user_rate;
 use super::table::{Table, Touched};
 use super::{Example, Watch, pair};
 use crate::time::{EventTime, HOUR_MS};
@@ -114,10 +113,10 @@ impl Globals {
         }
     }
 
-    /// Learns that somebody watched something, from a list or not, who had watched `before`.
-    pub fn watched(&mut self, watch: &Watch, before: &[Watch]) {
+    /// Learns that somebody watched something, from a list or not, whose watches before that were long
+    /// views at this rate: [`user_rate`](super::user_rate), or [`Features::user_rate`](super::Features::user_rate).
+    pub fn watched(&mut self, watch: &Watch, user_rate: f32) {
         let y = f32::from(u8::from(watch.long_view));
-        let user_rate = user_rate(before, self.long_view_rate());
         self.watches += 1.0;
         self.long_views += f64::from(y);
         let item = self.items.entry(watch.item);

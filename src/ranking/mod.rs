@@ -11,6 +11,7 @@
 //! | [`UserCounters`], [`Exposures`] | what a user's shard knows of them |
 //! | [`Globals`] | what every worker knows of items, creators, categories and surfaces |
 //! | [`Viewer`] | a request → features of its candidates: the one definition |
+//! | [`Lesson`] | a record of `training-examples` → what is learnt from it |
 //! | [`Served`] | the features and log-odds of an exposure, as examples carry them |
 //! | [`Learner`] | what was served and what came of it → weights |
 //! | [`Weights`] | features → scores |
@@ -24,6 +25,7 @@ mod counter;
 mod features;
 mod globals;
 mod learner;
+mod lesson;
 mod math;
 mod served;
 mod table;
@@ -33,9 +35,10 @@ mod user;
 mod user_codec;
 
 pub use co_visits::{CoVisit, CoVisits, NEWEST};
-pub use features::{DENSE, Features, History, Viewer, Watch, names, schema};
+pub use features::{DENSE, Features, History, Viewer, Watch, names, schema, user_rate};
 pub use globals::{Globals, Limits};
 pub use learner::{Kind, Learner, Logged, Scores, Unreadable, Weights};
+pub use lesson::{Lesson, schema_name};
 pub use served::{NotServed, Served};
 pub use user::{Exposures, UserCounters};
 pub use user_codec::Corrupt;
@@ -124,6 +127,11 @@ fn pair(a: u64, b: u64) -> u64 {
     bytes[..8].copy_from_slice(&a.to_le_bytes());
     bytes[8..].copy_from_slice(&b.to_le_bytes());
     stable_hash(&bytes)
+}
+
+/// The key of what has a name; 0 where it has none.
+pub fn key_of(name: &str) -> u64 {
+    if name.is_empty() { 0 } else { stable_hash(name.as_bytes()) }
 }
 
 /// A key as it is kept within one user, where few are told apart.

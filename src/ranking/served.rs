@@ -27,8 +27,8 @@ pub enum NotServed {
         /// How many there are.
         found: usize,
     },
-    /// One is missing, not finite or no slot.
-    #[error("number {place} of a served candidate is missing, not finite, or no slot of an id")]
+    /// One is not finite or no slot.
+    #[error("number {place} of a served candidate is not finite, or no slot of an id")]
     Number {
         /// Its place, from 0.
         place: usize,
@@ -52,12 +52,12 @@ impl Served {
     ///
     /// # Errors
     /// [`NotServed`] where it is something else: the features of another schema.
-    pub fn from_record(record: &[Option<f32>]) -> Result<Self, NotServed> {
+    pub fn from_record(record: &[f32]) -> Result<Self, NotServed> {
         if !(HEAD..=HEAD + MOST_IDS).contains(&record.len()) {
             return Err(NotServed::Length { found: record.len() });
         }
         let number = |place: usize| {
-            let value = record[place].filter(|value| value.is_finite());
+            let value = Some(record[place]).filter(|value| value.is_finite());
             value.ok_or(NotServed::Number { place })
         };
         let mut served = Self::default();
@@ -95,27 +95,24 @@ mod tests {
 
     #[test]
     fn a_record_gives_back_what_was_served() {
-        let record: Vec<Option<f32>> = served().to_record().into_iter().map(Some).collect();
-        assert_eq!(Served::from_record(&record), Ok(served()));
+        assert_eq!(Served::from_record(&served().to_record()), Ok(served()));
         let none = Served { features: Features::default(), ..served() };
-        let record: Vec<Option<f32>> = none.to_record().into_iter().map(Some).collect();
-        assert_eq!(Served::from_record(&record), Ok(none));
+        assert_eq!(Served::from_record(&none.to_record()), Ok(none));
     }
 
     #[test]
     fn what_no_ranker_served_is_refused_with_its_place() {
-        let record: Vec<Option<f32>> = served().to_record().into_iter().map(Some).collect();
+        let record = served().to_record();
         let short = &record[..HEAD - 1];
         assert_eq!(Served::from_record(short), Err(NotServed::Length { found: HEAD - 1 }));
-        let long = vec![Some(0.0); HEAD + MOST_IDS + 1];
+        let long = vec![0.0; HEAD + MOST_IDS + 1];
         assert!(matches!(Served::from_record(&long), Err(NotServed::Length { .. })));
         for (place, value) in [
-            (3, None),
-            (4, Some(f32::NAN)),
-            (HEAD - 1, Some(f32::INFINITY)),
-            (HEAD, Some(0.5)),
-            (HEAD + 1, Some(-1.0)),
-            (HEAD + 2, Some(SLOTS as f32)),
+            (4, f32::NAN),
+            (HEAD - 1, f32::INFINITY),
+            (HEAD, 0.5),
+            (HEAD + 1, -1.0),
+            (HEAD + 2, SLOTS as f32),
         ] {
             let mut broken = record.clone();
             broken[place] = value;

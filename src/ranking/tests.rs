@@ -102,6 +102,21 @@ fn every_dense_feature_has_a_name_of_its_own() {
 }
 
 #[test]
+fn the_rate_of_a_users_long_views_is_read_back_from_their_features() {
+    let globals = Globals::new(Limits::default());
+    let watch = |n: i64| Watch::of(&items()[1], n % 3 == 0, EventTime::from_millis(-n));
+    let watches: Vec<Watch> = (0..12).map(watch).collect();
+    let context = Context { user: 1, surface: 2, at: EventTime::from_millis(0), profile: &[] };
+    let (counters, exposures) = Default::default();
+    let history = History { watches: &watches, taken: [&[], &[]] };
+    let mut features = Features::default();
+    Viewer::new(&globals, context, &counters, &exposures, history)
+        .features_of(&Item::default(), &mut features);
+    let rate = user_rate(&watches, globals.long_view_rate());
+    assert!((features.user_rate() - rate).abs() < 1e-5, "{} {rate}", features.user_rate());
+}
+
+#[test]
 fn the_schema_changes_only_on_purpose() {
     // A new number here is a new meaning: examples and weights of the old one are refused.
     assert_eq!(schema(), SCHEMA);
@@ -117,7 +132,7 @@ proptest! {
         let items = items();
         let mut globals = fold(&shown, &items);
         for one in &shown {
-            globals.watched(&watch(one, &items), &[]);
+            globals.watched(&watch(one, &items), 0.5);
         }
         for features in features(&globals, &shown, &items, at) {
             for (name, x) in names().iter().zip(features.dense) {

@@ -117,7 +117,11 @@ fn seconds(from: EventTime, to: EventTime) -> f32 {
     (to.since(from).max(0) as f64 / SECOND_MS as f64) as f32
 }
 
+/// Notes a time among the newest two. What is shown in one list is shown at one time.
 fn put(newest: &mut [Option<EventTime>; 2], at: EventTime) {
+    if newest.contains(&Some(at)) {
+        return;
+    }
     if newest[0].is_none_or(|first| first <= at) {
         *newest = [Some(at), newest[0]];
     } else if newest[1].is_none_or(|second| second < at) {
@@ -151,6 +155,12 @@ impl Exposures {
             self.items.remove(0);
         }
         self.items.push((item, newest, times));
+    }
+
+    /// Memory held beside the struct itself, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.items.capacity() * size_of_val(&(0u64, EventTime::default(), 0u32))
+            + self.surfaces.capacity() * size_of_val(&(0u32, [None::<EventTime>; 2]))
     }
 
     /// How long ago the newest were.

@@ -328,8 +328,15 @@ impl BlendLearner {
         request.include_seen = true;
         let blends = Blends::default();
         let shown = Shown::default();
-        let world =
-            World { user: &user, global: tables, catalog, items, blends: &blends, shown: &shown };
+        let world = World {
+            user: &user,
+            global: tables,
+            catalog,
+            items,
+            blends: &blends,
+            shown: &shown,
+            ranking: None,
+        };
         let mut query = Query::new(&request, world);
         query.history = history(one, tables);
         query.known = query.history.iter().map(|event| event.hash).collect();

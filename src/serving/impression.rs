@@ -3,9 +3,11 @@
 
 use super::pipeline::Scored;
 use super::query::{Candidate, Query, SourceKind};
+use super::ranked;
 use super::scorers::times_shown;
 use crate::event::{Impression, ShownItem, SourceScore, SourceWeight};
 use crate::model::vector::dot;
+use crate::ranking::schema_name;
 
 /// Names what [`features`] gives; another meaning or order is another name.
 pub const FEATURE_SCHEMA: &str = "mixture.v3";
@@ -18,14 +20,24 @@ pub fn impression<'a>(query: &'a Query<'_>, list: &'a [Scored]) -> Impression<'a
         source: source.name(),
         weight: weights.weight(source) as f32,
     };
-    let item = |(position, scored): (i32, &'a Scored)| ShownItem {
-        item: &scored.candidate.item,
-        position,
-        score: scored.candidate.score,
-        propensity: scored.propensity,
-        explored: scored.explored,
-        sources: sources(&scored.candidate),
-        features: features(query, &scored.candidate),
+    let mut ranked = ranked::served(query, list).into_iter();
+    let item = |(position, scored): (i32, &'a Scored)| {
+        let listing = scored.candidate.listing(query);
+        let category = listing.and_then(|listing| listing.categories().next());
+        let duration_ms = listing.map_or(0, |listing| listing.duration_ms());
+        ShownItem {
+            item: &scored.candidate.item,
+            position,
+            score: scored.candidate.score,
+            propensity: scored.propensity,
+            explored: scored.explored,
+            sources: sources(&scored.candidate),
+            features: features(query, &scored.candidate),
+            creator: listing.map_or("", |listing| listing.creator()),
+            category: category.unwrap_or_default(),
+            duration_ms: i64::try_from(duration_ms).unwrap_or(i64::MAX),
+            ranked: ranked.next().map(|served| served.to_record()).unwrap_or_default(),
+        }
     };
     Impression {
         request_id: &query.request.request_id,
@@ -38,9 +50,17 @@ pub fn impression<'a>(query: &'a Query<'_>, list: &'a [Scored]) -> Impression<'a
         weights: SourceKind::ALL.map(weight).into(),
         degraded: query.degraded.iter().map(|d| d.part.as_str()).collect(),
         feature_schema: FEATURE_SCHEMA,
+        ranker_schema: query.world.ranking.as_ref().map_or("", |_| schema_name()),
+        ranker_examples: ranker_examples(query),
         items: (0..).zip(list).map(item).collect(),
         ..Impression::default()
     }
+}
+
+/// Examples that the ranker had learnt from; 0 where it was not heard.
+fn ranker_examples(query: &Query<'_>) -> i64 {
+    let heard = query.world.ranking.as_ref().filter(|ranking| ranking.is_heard());
+    heard.map_or(0, |ranking| i64::try_from(ranking.weights.learnt()).unwrap_or(i64::MAX))
 }
 
 fn sources(candidate: &Candidate) -> Vec<SourceScore<'static>> {

@@ -10,6 +10,7 @@ mod hydrators;
 mod impression;
 mod pipeline;
 mod query;
+mod ranked;
 mod scorers;
 mod selectors;
 mod shown;
@@ -22,6 +23,7 @@ pub use blend::{Blend, BlendLearner, Blends, Prediction};
 pub use impression::{FEATURE_SCHEMA, impression};
 pub use pipeline::{Outcome, Pipeline, Scored, SideEffect};
 pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, UserVector, Why, World};
+pub use ranked::{RankerRules, Ranking};
 pub use selectors::{ListRules, intra_list_diversity};
 pub use shown::Shown;
 
@@ -41,6 +43,7 @@ pub fn untrained_of(sources: &[SourceKind], rules: ListRules) -> Pipeline {
     let mixed = filtered(pipeline).scorer(scorers::Mixture);
     // A single source's order is its own: there is nothing to weigh.
     let scored = if sources.len() > 1 { mixed.scorer(scorers::Refined) } else { mixed };
+    let scored = scored.scorer(ranked::Ranked);
     listed(scored, rules)
 }
 

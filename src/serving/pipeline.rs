@@ -299,7 +299,13 @@ impl Pipeline {
                 let Proposal { item, hash, .. } = proposal;
                 let place = *places.entry(hash).or_insert_with(|| {
                     let contributions = Vec::with_capacity(2);
-                    candidates.push(Candidate { item, hash, contributions, score: 0.0 });
+                    candidates.push(Candidate {
+                        item,
+                        hash,
+                        contributions,
+                        score: 0.0,
+                        ranked: None,
+                    });
                     candidates.len() - 1
                 });
                 candidates[place].contributions.push(Contribution {

@@ -10,9 +10,11 @@ use crate::feature::UserState;
 use crate::global::{GlobalTables, POSITIVE_FRACTION};
 use crate::ids::{ItemId, Prehashed, stable_hash};
 use crate::model::BasisVersion;
+use crate::ranking::Served;
 use crate::time::EventTime;
 
 use super::blend::Blends;
+use super::ranked::Ranking;
 use super::shown::Shown;
 
 /// What a request is answered from.
@@ -30,6 +32,8 @@ pub struct World<'a> {
     pub blends: &'a Blends,
     /// What the user was lately shown; empty for a user never answered, or where it is missing.
     pub shown: &'a Shown,
+    /// What the ranker knows; none where nothing is ranked by it.
+    pub ranking: Option<Ranking<'a>>,
 }
 
 /// A request on its way through the pipeline.
@@ -434,6 +438,8 @@ pub struct Candidate {
     pub contributions: Vec<Contribution>,
     /// What it is ranked by; 0 until scored.
     pub score: f64,
+    /// What the ranker saw of it, where it looked.
+    pub ranked: Option<Box<Served>>,
 }
 
 impl Candidate {
@@ -444,10 +450,7 @@ impl Candidate {
 
     /// Its record in the catalog, where it has one.
     pub fn listing<'a>(&self, query: &Query<'a>) -> Option<Listing<'a>> {
-        match self.standing(query) {
-            Standing::Listed(listing) => Some(listing),
-            Standing::Delisted | Standing::Unknown => None,
-        }
+        self.standing(query).listing()
     }
 
     /// Whether a source put it forward.

@@ -3,6 +3,7 @@
 
 use crate::ids::stable_hash;
 use crate::model::decayed;
+use crate::ranking::Exposures;
 use crate::time::{DAY_MS, EventTime, SECOND_MS};
 
 /// Milliseconds in which having been shown an item counts half. Longer: what did not please is not
@@ -23,6 +24,7 @@ pub struct Shown {
     items: Vec<Showing>,
     /// The newest last.
     lists: Vec<u64>,
+    exposures: Exposures,
 }
 
 /// How often one item was shown where it was looked at.
@@ -37,12 +39,13 @@ struct Showing {
 }
 
 impl Shown {
-    /// Takes note of a list: of its request, of the time for which it was wanted, and of the hashes
-    /// of its items with how likely each was looked at, 0 to 1. Whether it is new: the same request
+    /// Takes note of a list: of its request, of where and of the time for which it was wanted, and of
+    /// the hashes of its items with how likely each was looked at, 0 to 1. Whether it is new: the same request
     /// at the same time is one list.
     pub fn note(
         &mut self,
         request: &str,
+        surface: &str,
         at: EventTime,
         items: impl IntoIterator<Item = (u64, f32)>,
     ) -> bool {
@@ -55,7 +58,9 @@ impl Shown {
         }
         self.lists.push(list);
         let now = seconds(at);
+        let surface = stable_hash(surface.as_bytes());
         for (item, looked) in items {
+            self.exposures.learn(surface, item, at);
             match self.items.binary_search_by_key(&item, |showing| showing.item) {
                 Ok(place) => self.items[place].add(now, looked),
                 Err(place) => self.items.insert(place, Showing { item, last: now, times: looked }),
@@ -77,6 +82,11 @@ impl Shown {
         showing.at(seconds(at))
     }
 
+    /// What the ranker asks of it.
+    pub fn exposures(&self) -> &Exposures {
+        &self.exposures
+    }
+
     /// Items that are remembered.
     pub fn len(&self) -> usize {
         self.items.len()
@@ -89,7 +99,9 @@ impl Shown {
 
     /// Memory held beside the struct itself, in bytes.
     pub fn bytes(&self) -> usize {
-        self.items.capacity() * size_of::<Showing>() + self.lists.capacity() * size_of::<u64>()
+        self.items.capacity() * size_of::<Showing>()
+            + self.lists.capacity() * size_of::<u64>()
+            + self.exposures.bytes()
     }
 
     /// Forgets what no longer counts, and the least of what is too much.
@@ -152,18 +164,18 @@ mod tests {
     #[test]
     fn what_was_likely_not_looked_at_counts_less() {
         let mut shown = Shown::default();
-        shown.note("r", hour(0), [(1, 1.0), (2, 0.25)]);
-        shown.note("s", hour(0), [(1, 0.5), (2, 0.25)]);
+        shown.note("r", "home", hour(0), [(1, 1.0), (2, 0.25)]);
+        shown.note("s", "home", hour(0), [(1, 0.5), (2, 0.25)]);
         assert_eq!((shown.times(1, hour(0), None), shown.times(2, hour(0), None)), (1.5, 0.5));
     }
 
     #[test]
     fn a_showing_counts_half_after_a_half_life() {
         let mut shown = Shown::default();
-        assert!(shown.note("r", hour(0), all([1, 2])));
+        assert!(shown.note("r", "home", hour(0), all([1, 2])));
         assert_eq!(shown.times(1, hour(0), None), 1.0);
         assert!((shown.times(1, hour(24), None) - 0.5).abs() < 1e-6);
-        assert!(shown.note("s", hour(24), all([1])));
+        assert!(shown.note("s", "home", hour(24), all([1])));
         assert!((shown.times(1, hour(24), None) - 1.5).abs() < 1e-6);
         assert_eq!(shown.times(3, hour(24), None), 0.0);
     }
@@ -171,17 +183,17 @@ mod tests {
     #[test]
     fn the_same_list_counts_once_and_another_of_its_name_does_not() {
         let mut shown = Shown::default();
-        assert!(shown.note("r", hour(0), all([1])));
-        assert!(!shown.note("r", hour(0), all([1])));
+        assert!(shown.note("r", "home", hour(0), all([1])));
+        assert!(!shown.note("r", "home", hour(0), all([1])));
         assert_eq!(shown.times(1, hour(0), None), 1.0);
-        assert!(shown.note("r", hour(1), all([1])));
+        assert!(shown.note("r", "home", hour(1), all([1])));
         assert!(shown.times(1, hour(1), None) > 1.9);
     }
 
     #[test]
     fn what_the_user_acted_on_since_was_not_shown_in_vain() {
         let mut shown = Shown::default();
-        shown.note("r", hour(2), all([1]));
+        shown.note("r", "home", hour(2), all([1]));
         assert_eq!(shown.times(1, hour(3), Some(hour(2))), 0.0);
         assert!(shown.times(1, hour(3), Some(hour(1))) > 0.9);
     }
@@ -189,23 +201,23 @@ mod tests {
     #[test]
     fn what_no_longer_counts_is_forgotten() {
         let mut shown = Shown::default();
-        shown.note("r", hour(0), all([1]));
-        shown.note("s", hour(24 * 5), all([2]));
+        shown.note("r", "home", hour(0), all([1]));
+        shown.note("s", "home", hour(24 * 5), all([2]));
         assert_eq!(shown.len(), 1);
     }
 
     #[test]
     fn of_too_many_items_those_that_count_most_stay() {
         let mut shown = Shown::default();
-        shown.note("r", hour(0), all(0..20));
+        shown.note("r", "home", hour(0), all(0..20));
         (1..4).for_each(|n| {
-            shown.note(&format!("r{n}"), hour(1), all(0..10));
+            shown.note(&format!("r{n}"), "home", hour(1), all(0..10));
         });
-        shown.note("s", hour(2), all(1_000..1_700));
+        shown.note("s", "home", hour(2), all(1_000..1_700));
         assert_eq!(shown.len(), MAX_ITEMS);
         assert!((0..10).all(|item| shown.times(item, hour(2), None) > 3.0));
         assert!((10..20).all(|item| shown.times(item, hour(2), None) == 0.0));
-        assert!(shown.bytes() <= 2 * MAX_ITEMS * size_of::<Showing>() + 128, "{}", shown.bytes());
+        assert!(shown.bytes() <= 2 * MAX_ITEMS * size_of::<Showing>() + 4_096, "{}", shown.bytes());
     }
 
     proptest! {
@@ -216,7 +228,7 @@ mod tests {
         ) {
             let mut shown = Shown::default();
             for (n, (at, items)) in lists.iter().enumerate() {
-                shown.note(&n.to_string(), hour(*at), all(items.iter().copied()));
+                shown.note(&n.to_string(), "home", hour(*at), all(items.iter().copied()));
             }
             let now = hour(40);
             for item in 0..6 {

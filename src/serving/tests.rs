@@ -130,6 +130,7 @@ fn answer_after(
             items: &ItemTables::new(TablesConfig::default()),
             blends: &Blends::default(),
             shown,
+            ranking: None,
         },
     ))
 }

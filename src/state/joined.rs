@@ -13,6 +13,17 @@ pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 /// A row that is there.
 pub type Row = (Box<[u8]>, Box<[u8]>);
 
+/// The row that says something of a user: it goes when the user does. Sorts after all others but those
+/// whose keys begin with a higher byte.
+pub fn user_row(user: &str) -> Vec<u8> {
+    let mut row = vec![USER];
+    row.extend_from_slice(user.as_bytes());
+    row
+}
+
+/// What keys of rows of users begin with.
+const USER: u8 = b'u';
+
 pub(super) const FAMILY: &str = "joined";
 
 /// Rows come and go in the order of their keys, within hours: most die young.
@@ -59,6 +70,11 @@ impl ShardStore {
     /// [`StoreError`] where the store cannot be read.
     pub fn joined_row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.db.get_cf(self.family(FAMILY), key).map_err(|e| self.rocks(e))
+    }
+
+    /// Adds to a batch that the row of a user is dropped.
+    pub(super) fn drop_row_of(&self, batch: &mut WriteBatch, user: &[u8]) {
+        batch.delete_cf(self.family(FAMILY), [&[USER], user].concat());
     }
 
     /// Forgets all rows of the join. For the owner.

@@ -19,7 +19,7 @@ mod sweep;
 mod tests;
 
 pub use items::{ItemDigest, ItemStore};
-pub use joined::Row;
+pub use joined::{Row, user_row};
 pub use pending::{Origin, Pending, PendingEvent};
 pub use progress::{Anchor, Input, Progress, SourceProgress};
 pub use shard::{Folding, Frozen, NotedList, Shard, UserBytes};

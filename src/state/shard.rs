@@ -236,6 +236,19 @@ impl Shard {
         Ok(UserBytes { state, operand, rules: *self.store.rules() })
     }
 
+    /// Whether anything is known of a user, committed or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub fn knows(&self, user: &str) -> Result<bool, StoreError> {
+        let folded = self.lock();
+        let frozen = folded.frozen.as_ref().map(|frozen| &frozen.pending);
+        let is_pending = folded.active.has(user.as_bytes())
+            || frozen.is_some_and(|pending| pending.has(user.as_bytes()));
+        drop(folded);
+        Ok(is_pending || self.store.get(user)?.is_some())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Folded> {
         // Nothing that holds the lock panics half-way through an update.
         self.folded.lock().unwrap_or_else(PoisonError::into_inner)

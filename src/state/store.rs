@@ -351,7 +351,10 @@ impl ShardStore {
             let Ok((user, state)) = row else { break };
             if *user != *PROGRESS && !pending.has(&user) {
                 match watermarks.left_of(&state, &self.rules) {
-                    Ok(Left::Nothing) => batch.delete_cf(users, &user),
+                    Ok(Left::Nothing) => {
+                        batch.delete_cf(users, &user);
+                        self.drop_row_of(batch, &user);
+                    }
                     Ok(Left::Part(rest)) => batch.put_cf(users, &user, rest),
                     Ok(Left::All(_)) | Err(_) => {}
                 }

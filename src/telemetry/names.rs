@@ -58,6 +58,14 @@ metrics_table! {
         "Examples written.";
     describe_counter CORRECTIONS = "driftline_quality_corrections_total", Count,
         "Corrections of examples written.";
+    describe_counter RANKER_LESSONS = "driftline_ranker_examples_total", Count,
+        "Examples read by the worker that learns to rank, by outcome: learnt, repeated, other_features or unreadable.";
+    describe_counter RANKER_VERSIONS = "driftline_ranker_versions_total", Count,
+        "Versions of the ranker published by this worker.";
+    describe_counter RANKER_PAIRS_DROPPED = "driftline_ranker_pairs_dropped_total", Count,
+        "Interactions whose pairs of items the ranker did not count, for want of memory.";
+    describe_gauge RANKER_EXAMPLES = "driftline_ranker_version_examples", Count,
+        "Examples that the ranker had learnt from which ranks.";
     describe_counter EXAMPLES_READ = "driftline_examples_read_total", Count,
         "Examples that this worker has learnt from, of all shards.";
     describe_gauge EXAMINATION = "driftline_examination_ratio", Count,

@@ -154,7 +154,11 @@ impl Feed {
             if self.learner.chooses(&chunk[0], warming) {
                 self.predict(&chunk[0]);
             }
-            new += self.tables().learn(partition, batch.shard, chunk);
+            let learnt = self.tables().learn(partition, batch.shard, chunk);
+            if learnt > 0 && self.context.ranks() {
+                self.context.ranking.note_taken(chunk);
+            }
+            new += learnt;
             rest = later;
         }
         counter!(names::INTERACTIONS_READ, "outcome" => "new").increment(new as u64);

@@ -118,8 +118,9 @@ impl SideEffect for Note {
         if let Some(owned) = owned {
             let items = list.iter().map(|scored| &*scored.candidate.item);
             let curves = self.context.curves.get();
-            let curve = curves.of(query.request.surface.as_str());
-            owned.shown().note(user, &query.request.request_id, query.at, items, curve);
+            let surface = query.request.surface.as_str();
+            let curve = curves.of(surface);
+            owned.shown().note(user, &query.request.request_id, surface, query.at, items, curve);
         }
         if let Some(impressions) = &self.impressions {
             let impression = Impression {

@@ -9,14 +9,15 @@ use metrics::{Counter, counter, gauge};
 use super::Context;
 use super::commit::CommitError;
 use super::shards::OwnedShard;
-use crate::event::{Impression, UserEvent};
+use crate::event::{Impression, TrainingExample, UserEvent};
 use crate::feature::FoldRecord;
 use crate::ids::stable_hash;
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
 use crate::quality::{
     self, Arrival, Change, Closing, Correction, Counts, Join, Listed, Outcome, Rules,
 };
-use crate::state::{Frozen, Origin, Shard, StoreError};
+use crate::ranking::{Lesson, UserCounters};
+use crate::state::{Frozen, Origin, Shard, StoreError, user_row};
 use crate::telemetry::names;
 use crate::time::EventTime;
 
@@ -80,6 +81,7 @@ pub struct Joining {
     partitions: i32,
     rules: Rules,
     long_view_ms: u64,
+    ranks: bool,
     examples: Counter,
     corrections: Counter,
     unreadable: Counter,
@@ -101,6 +103,7 @@ impl Joining {
             partitions: context.partitions,
             rules: config.quality.rules(context.partitions.max(1) as usize),
             long_view_ms: config.quality.long_view_ms,
+            ranks: context.ranks(),
             examples: counter!(names::EXAMPLES),
             corrections: counter!(names::CORRECTIONS),
             unreadable: lists("unreadable"),
@@ -132,7 +135,7 @@ impl Joining {
             join.happen(outcome, Arrival { offset: one.offset, appended });
         }
         let progress = &frozen.progress;
-        let step = join.advance(next_offsets(progress), owned.has_caught_up(progress));
+        let mut step = join.advance(next_offsets(progress), owned.has_caught_up(progress));
         *owned.join_size() = join.size();
         drop(join);
         // What opens and closes at once is in no store yet.
@@ -148,15 +151,18 @@ impl Joining {
             None => owned.shard.store().joined_row(key),
         };
         let failed = |source| CommitError::Store { shard: owned.shard.id(), source };
+        let mut users = Users::default();
         for closing in &step.closings {
             let record = row(&closing.key.record_row()).map_err(failed)?;
-            self.tell_examples(owned, closing, record.as_deref())?;
+            self.tell_examples(owned, closing, record.as_deref(), &mut users)?;
         }
         for correction in &step.corrections {
             let names = row(&correction.key.names_row()).map_err(failed)?;
             self.tell_correction(owned, correction, names.as_deref())?;
         }
         self.count(&step.counts);
+        drop(new);
+        step.changes.extend(users.rows());
         Ok(step.changes)
     }
 
@@ -191,10 +197,14 @@ impl Joining {
         owned: &OwnedShard,
         closing: &Closing,
         record: Option<&[u8]>,
+        users: &mut Users,
     ) -> Result<(), CommitError> {
         let list = decoded(owned, record)?;
         let shard = owned.shard.id();
         for example in quality::examples(&list, closing, shard, &self.rules, self.long_view_ms) {
+            if self.ranks {
+                users.learn(owned, &example)?;
+            }
             let value = example.encode().map_err(|e| CommitError::Delivery(e.to_string()))?;
             self.send(&self.examples_topic, shard, list.user, &value)?;
             self.examples.increment(1);
@@ -241,6 +251,59 @@ impl Joining {
         both.for_each(|(counter, count)| counter.increment(count));
         self.hurried.increment(counts.hurried);
     }
+}
+
+/// The ranker's counters of users whose lists close in one commit.
+#[derive(Default)]
+struct Users(HashMap<String, Option<UserCounters>>);
+
+impl Users {
+    fn learn(
+        &mut self,
+        owned: &OwnedShard,
+        example: &TrainingExample<'_>,
+    ) -> Result<(), CommitError> {
+        let lesson = match Lesson::of(example) {
+            Ok(Some(lesson)) => lesson,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "the counters of a user do not learn an example");
+                return Ok(());
+            }
+        };
+        let failed = |source| CommitError::Store { shard: owned.shard.id(), source };
+        if !self.0.contains_key(example.user) {
+            // Who never did anything has no state that could age out, so there are no counters either.
+            let is_known = owned.shard.knows(example.user).map_err(failed)?;
+            let counters = is_known.then(|| counters(owned, example.user).map_err(failed));
+            self.0.insert(example.user.to_owned(), counters.transpose()?);
+        }
+        if let Some(Some(counters)) = self.0.get_mut(example.user) {
+            counters.learn(&lesson.example());
+        }
+        Ok(())
+    }
+
+    fn rows(self) -> impl Iterator<Item = Change> {
+        let known = self.0.into_iter().filter_map(|(user, counters)| Some((user, counters?)));
+        known.map(|(user, counters)| (user_row(&user), Some(counters.encode())))
+    }
+}
+
+/// What the ranker counted of a user's closed examples.
+///
+/// # Errors
+/// [`StoreError`] where the store cannot be read.
+pub fn counters(owned: &OwnedShard, user: &str) -> Result<UserCounters, StoreError> {
+    let row = owned.shard.store().joined_row(&user_row(user))?;
+    Ok(row
+        .map(|row| UserCounters::decode(&row))
+        .transpose()
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "the counters of a user begin anew");
+            None
+        })
+        .unwrap_or_default())
 }
 
 fn decoded<'a>(owned: &OwnedShard, row: Option<&'a [u8]>) -> Result<Impression<'a>, CommitError> {

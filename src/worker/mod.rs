@@ -20,6 +20,7 @@ mod impressions;
 mod ingest;
 mod items;
 mod joining;
+mod ranking;
 mod replies;
 mod requests;
 mod shards;
@@ -95,6 +96,7 @@ struct Context {
     items: Arc<items::SharedItems>,
     blends: Arc<global_feed::SharedBlends>,
     curves: Arc<examples::SharedCurves>,
+    ranking: Arc<ranking::SharedRanking>,
     hot: Option<Arc<HotTier>>,
     stop: Stop,
 }
@@ -111,6 +113,13 @@ impl Context {
             topics.click_events(),
             self.partitions
         )
+    }
+}
+
+impl Context {
+    /// Whether a ranker learns and ranks.
+    fn ranks(&self) -> bool {
+        self.config.ranker.enabled && self.config.quality.enabled
     }
 }
 
@@ -142,6 +151,7 @@ impl Worker {
             items: Arc::clone(&items),
             blends: Arc::default(),
             curves: Arc::default(),
+            ranking: Arc::default(),
             hot: hot.clone(),
             stop: Stop::default(),
         };
@@ -175,6 +185,7 @@ impl Worker {
         self.threads.push(global_feed::start(context.clone(), Arc::clone(&self.feed))?);
         self.threads.extend(transitions::start(context)?);
         self.threads.extend(examples::start(context)?);
+        self.threads.extend(ranking::start(context)?);
         self.threads.push(catalog_feed::start(context.clone())?);
         self.threads.push(catalog_letters::start(context)?);
         self.threads.extend(items::start(context)?);

@@ -38,6 +38,7 @@ impl ShownMemory {
         &self,
         user: &str,
         request: &str,
+        surface: &str,
         at: EventTime,
         items: impl Iterator<Item = &'i str>,
         curve: &Curve,
@@ -45,7 +46,8 @@ impl ShownMemory {
         let looked =
             |(place, item): (usize, &str)| (stable_hash(item.as_bytes()), curve.weight(place));
         let items: Vec<(u64, f32)> = items.enumerate().map(looked).collect();
-        self.lock().change(stable_hash(user.as_bytes()), |shown| shown.note(request, at, items));
+        self.lock()
+            .change(stable_hash(user.as_bytes()), |shown| shown.note(request, surface, at, items));
     }
 
     /// Whether it holds what `impressions` held when the shard was opened.
@@ -79,14 +81,14 @@ mod tests {
         let at = EventTime::from_millis(1_700_000_000_000);
         for user in 0..2_000 {
             let items = items.iter().map(String::as_str);
-            memory.note(&format!("u{user}"), "r", at, items, &Curve::default());
+            memory.note(&format!("u{user}"), "r", "home", at, items, &Curve::default());
             assert!(memory.bytes() <= (1 << 20) + 10_000, "{} bytes", memory.bytes());
         }
         let item = stable_hash(b"v7");
         let looked = Curve::default().weight(7);
         assert_eq!(memory.of("u1999").times(item, at, None), looked);
         assert!(memory.of("u0").is_empty(), "who was not seen for long is forgotten");
-        memory.note("u1999", "r", at, items.iter().map(String::as_str), &Curve::default());
+        memory.note("u1999", "r", "home", at, items.iter().map(String::as_str), &Curve::default());
         assert_eq!(memory.of("u1999").times(item, at, None), looked, "the same list");
     }
 }

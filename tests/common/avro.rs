@@ -28,9 +28,10 @@ codecs! {
     REQUEST = "recommendation-request.v1.avsc";
     REPLY = "recommendation-reply.v1.avsc";
     ITEM = "catalog-item.v1.avsc";
-    IMPRESSION = "impression.v2.avsc";
-    EXAMPLE = "training-example.v2.avsc";
+    IMPRESSION = "impression.v3.avsc";
+    EXAMPLE = "training-example.v3.avsc";
     CORRECTION = "label-correction.v1.avsc";
+    RANKER = "ranker-manifest.v1.avsc";
 }
 
 impl Codec {

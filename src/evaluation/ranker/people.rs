@@ -8,6 +8,7 @@ use crate::evaluation::Log;
 use crate::ids::stable_hash;
 use crate::ranking::{
     CLICK, Exposures, Globals, Item, LONG_VIEW, Limits, NEWEST, TARGETS, UserCounters, Watch,
+    user_rate,
 };
 
 /// Watches kept of a user, as `state.history_limit` has it.
@@ -27,7 +28,7 @@ pub(super) struct Person {
 
 impl Person {
     pub fn watched(&mut self, globals: &mut Globals, watch: Watch) {
-        globals.watched(&watch, &self.watches);
+        globals.watched(&watch, user_rate(&self.watches, globals.long_view_rate()));
         self.watches.truncate(WATCHES - 1);
         self.watches.insert(0, watch);
     }

@@ -39,6 +39,7 @@ fn impressions_that_earlier_versions_wrote_are_still_read() {
         explored: false,
         sources: vec![SourceScore { source: "trending", score: 7.5, rank: 3 }],
         features: vec![Some(0.125), None],
+        ..ShownItem::default()
     };
     let impression = Impression {
         request_id: "request",
@@ -55,6 +56,7 @@ fn impressions_that_earlier_versions_wrote_are_still_read() {
         degraded: vec!["count"],
         feature_schema: "mixture.v1",
         items: vec![shown],
+        ..Impression::default()
     };
     let bytes = crate::fixtures::bytes("impression.v1.avro", || impression.encode().unwrap());
     assert_eq!(Impression::decode(&bytes).as_ref(), Ok(&impression));
@@ -62,6 +64,22 @@ fn impressions_that_earlier_versions_wrote_are_still_read() {
     let shown = ShownItem { explored: true, ..impression.items[0].clone() };
     let impression = Impression { items: vec![shown], ..impression };
     let bytes = crate::fixtures::bytes("impression.v2.avro", || impression.encode().unwrap());
+    assert_eq!(Impression::decode(&bytes).as_ref(), Ok(&impression));
+
+    let shown = ShownItem {
+        creator: "creator",
+        category: "category",
+        duration_ms: 61_000,
+        ranked: vec![0.5, -4.0, 77.0],
+        ..impression.items[0].clone()
+    };
+    let impression = Impression {
+        ranker_schema: "00ff00ff00ff00ff",
+        ranker_examples: 5_001,
+        items: vec![shown],
+        ..impression
+    };
+    let bytes = crate::fixtures::bytes("impression.v3.avro", || impression.encode().unwrap());
     assert_eq!(Impression::decode(&bytes), Ok(impression));
 }
 
@@ -112,4 +130,25 @@ fn what_versions_1_and_2_wrote_of_a_basis_is_still_read() {
     };
     let bytes = crate::fixtures::bytes("model-manifest.v2.avro", || manifest.encode().unwrap());
     assert_eq!(ModelManifest::decode(&bytes), Ok(manifest));
+}
+
+#[test]
+fn what_version_1_wrote_of_a_ranker_is_still_read_and_examples_have_an_order() {
+    let place = |event_time, list, position| ExamplePlace { event_time, list, position };
+    let manifest = RankerManifest {
+        version: 3,
+        chunks: 2,
+        bytes: 600_000,
+        sha256: "ab".repeat(32),
+        feature_schema: "00ff00ff00ff00ff".into(),
+        examples: 5_001,
+        watermark: 1_650_000_000_123,
+        offsets: vec![5, 0],
+        last: vec![place(1_650_000_000_123, -7, 3), ExamplePlace::default()],
+    };
+    let bytes = crate::fixtures::bytes("ranker-manifest.v1.avro", || manifest.encode().unwrap());
+    assert_eq!(RankerManifest::decode(&bytes), Ok(manifest));
+    let rising = [ExamplePlace::default(), place(0, 0, 0), place(5, 1, 9), place(5, -1, 0)];
+    assert!(rising.windows(2).all(|two| two[1].is_after(&two[0]) && !two[0].is_after(&two[1])));
+    assert!(!rising[1].is_after(&rising[1]));
 }

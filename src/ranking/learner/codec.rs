@@ -114,9 +114,8 @@ impl Weights {
     }
 
     fn take_common(bytes: &mut Reader<'_>) -> Result<Self, Unreadable> {
-        let mut weights = Self::new();
-        weights.learnt = bytes.u64()?;
-        weights.watermark = take_time(bytes)?;
+        let (learnt, watermark) = (bytes.u64()?, take_time(bytes)?);
+        let mut weights = Self { learnt, watermark, ..Self::default() };
         for dense in &mut weights.dense {
             *dense = take_floats(bytes)?;
         }

@@ -77,8 +77,9 @@ pub struct Weights {
     watch_time: WatchTime,
 }
 
-impl Weights {
-    fn new() -> Self {
+impl Default for Weights {
+    /// Nothing learnt yet.
+    fn default() -> Self {
         let mut dense = [[0.0; DENSE]; TARGETS];
         dense.iter_mut().for_each(|weights| weights[0] = FIRST_CONSTANT);
         Self {
@@ -90,7 +91,9 @@ impl Weights {
             watch_time: WatchTime::default(),
         }
     }
+}
 
+impl Weights {
     /// Examples that they were learnt from.
     pub fn learnt(&self) -> u64 {
         self.learnt
@@ -168,7 +171,7 @@ impl Learner {
             }
         };
         let ids = vec![[Memory::default(); TARGETS]; SLOTS];
-        Self { kind, weights: Weights::new(), dense: [dense(), dense()], ids }
+        Self { kind, weights: Weights::default(), dense: [dense(), dense()], ids }
     }
 
     /// The weights as they are now.

@@ -16,7 +16,13 @@ use crate::serving::{Blends, Shown, World};
 
 fn candidate(n: usize, score: f64) -> Candidate {
     let item: Arc<str> = format!("v{n}").into();
-    Candidate { hash: stable_hash(item.as_bytes()), item, contributions: Vec::new(), score }
+    Candidate {
+        hash: stable_hash(item.as_bytes()),
+        item,
+        contributions: Vec::new(),
+        score,
+        ranked: None,
+    }
 }
 
 /// Items with one creator and up to three labels each, by number.
@@ -43,6 +49,7 @@ fn select(rules: ListRules, catalog: &Catalog, scores: &[f64], count: usize) -> 
         items: &ItemTables::new(TablesConfig::default()),
         blends: &Blends::default(),
         shown: &Shown::default(),
+        ranking: None,
     };
     let candidates = scores.iter().enumerate().map(|(n, score)| candidate(n, *score)).collect();
     Diverse(rules).select(&Query::new(&request, world), candidates)

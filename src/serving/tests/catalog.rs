@@ -140,7 +140,7 @@ proptest! {
             }
             last.insert(name(n), record);
         }
-        let world = World { user: &user, global: &global, catalog: &catalog, items: &ItemTables::new(TablesConfig::default()), blends: &Blends::default(), shown: &Shown::default() };
+        let world = World { user: &user, global: &global, catalog: &catalog, items: &ItemTables::new(TablesConfig::default()), blends: &Blends::default(), shown: &Shown::default(), ranking: None };
         let outcome = untrained(CERTAIN).run(Query::new(&request, world));
         let is_refused = |item: &str| refusals.iter().any(|(kind, id)| match (kind, last.get(item)) {
             (SubjectKind::Item, _) => id == item,
@@ -194,6 +194,7 @@ fn a_list_is_full_though_most_of_what_is_trending_may_not_be_in_it() {
             items: &ItemTables::new(TablesConfig::default()),
             blends: &Blends::default(),
             shown: &Shown::default(),
+            ranking: None,
         };
         untrained(CERTAIN).run(Query::new(request, world))
     };

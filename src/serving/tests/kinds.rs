@@ -158,6 +158,7 @@ fn an_item_that_nobody_watched_leads_to_its_labels_and_its_creator() {
         items: &ItemTables::new(TablesConfig::default()),
         blends: &Blends::default(),
         shown: &Shown::default(),
+        ranking: None,
     };
     let outcome = untrained(CERTAIN).run(Query::new(&request, world));
     let found: BTreeSet<&str> = list(&outcome.items).into_iter().collect();
@@ -175,7 +176,8 @@ fn the_score_of_an_item_is_that_of_the_list_and_that_any_item_may_come() {
     let (catalog, blends, shown) = (Catalog::default(), Blends::default(), Shown::default());
     let (global, items, catalog, blends, shown) = (&global, &items, &catalog, &blends, &shown);
     let user = &user;
-    let query = || Query::new(&request, World { user, global, catalog, items, blends, shown });
+    let world = || World { user, global, catalog, items, blends, shown, ranking: None };
+    let query = || Query::new(&request, world());
     let pipeline = untrained(CERTAIN);
     let score = |item: &str| pipeline.score_of(query(), stable_hash(item.as_bytes()));
     let chance = score("nobody knows it");

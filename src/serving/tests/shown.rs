@@ -31,6 +31,7 @@ fn a_list_that_was_shown_in_vain_makes_room_for_another_and_the_same_state_gives
     (0..6).for_each(|n| {
         shown.note(
             &n.to_string(),
+            "home",
             request.at.unwrap(),
             hashes(&first.items).into_iter().map(|hash| (hash, 1.0)),
         );
@@ -66,7 +67,7 @@ fn a_record_says_what_each_source_said_and_how_often_the_item_was_shown() {
     let request = ask(31);
     let mut shown = Shown::default();
     let at = request.at.unwrap();
-    shown.note("before", at.plus_millis(-HALF_LIFE_MS), [(stable_hash(b"v3"), 1.0)]);
+    shown.note("before", "home", at.plus_millis(-HALF_LIFE_MS), [(stable_hash(b"v3"), 1.0)]);
     let kept = Arc::default();
     let outcome = untrained(CERTAIN).side_effect(Keep(Arc::clone(&kept))).run(Query::new(
         &request,
@@ -77,6 +78,7 @@ fn a_record_says_what_each_source_said_and_how_often_the_item_was_shown() {
             items: &ItemTables::new(TablesConfig::default()),
             blends: &Blends::default(),
             shown: &shown,
+            ranking: None,
         },
     ));
     let bytes = kept.lock().unwrap();

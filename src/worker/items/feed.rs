@@ -20,7 +20,7 @@ use crate::kafka::{KafkaError, Record, WholeTopic};
 use crate::model::BasisVersion;
 use crate::runtime::{self, Urgency};
 use crate::telemetry::names;
-use crate::worker::{Context, WorkerError};
+use crate::worker::{Context, WorkerError, ranking};
 
 /// How long the thread waits for a record where none is there.
 const POLL: Duration = Duration::from_millis(20);
@@ -53,6 +53,7 @@ struct Feed {
     embeddings: WholeTopic,
     features: WholeTopic,
     assembly: Assembly,
+    rankers: ranking::Assembly,
     /// Bases that records name and that are retired.
     retired: HashSet<BasisVersion>,
     is_full: bool,
@@ -73,6 +74,7 @@ impl Feed {
             embeddings: open(topics.item_embeddings())?,
             features: open(topics.item_features())?,
             assembly: Assembly::default(),
+            rankers: ranking::Assembly::default(),
             retired: HashSet::new(),
             is_full: false,
         };
@@ -120,13 +122,18 @@ impl Feed {
 
     fn poll_models(&mut self, wait: Duration) -> bool {
         let Some(record) = self.models.poll(wait) else { return false };
-        match self.assembly.take(&record) {
-            Ok(Some(announced)) => announce(&self.context, announced),
-            Ok(None) => {}
-            Err(error) => {
-                let offset = record.offset();
-                tracing::error!(error, offset, "a basis in the topic of models is passed over");
-            }
+        let key = record.key().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
+        let taken = if key.starts_with(ranking::PREFIX) {
+            let version = self.rankers.take(key, record.value());
+            version
+                .map(|version| version.into_iter().for_each(|v| self.context.ranking.announce(v)))
+        } else {
+            let announced = self.assembly.take(&record);
+            announced.map(|told| told.into_iter().for_each(|told| announce(&self.context, told)))
+        };
+        if let Err(error) = taken {
+            let offset = record.offset();
+            tracing::error!(error, offset, "a record in the topic of models is passed over");
         }
         true
     }
@@ -194,6 +201,7 @@ impl Feed {
     }
 
     fn advance(&self) {
+        self.context.ranking.read_newest();
         if let Err(error) = self.context.items.tables().advance() {
             tracing::error!(%error, "item vectors do not leak");
         }

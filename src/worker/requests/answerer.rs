@@ -8,13 +8,13 @@ use super::{Job, reply_now};
 use crate::event::{After, ErrorKind, Reply};
 use crate::feature::UserState;
 use crate::kafka::Producer;
-use crate::serving::{self, Pipeline, Query, World};
+use crate::serving::{self, Pipeline, Query, Ranking, World};
 use crate::state::hot::{HotValue, Version};
 use crate::telemetry::names;
 use crate::time::wall_now;
-use crate::worker::Context;
 use crate::worker::global_feed::FeedState;
 use crate::worker::shards::OwnedShard;
+use crate::worker::{Context, joining};
 
 /// What the hot tier says about a user.
 enum Hot {
@@ -165,6 +165,22 @@ impl Answerer {
         let memory = owned.as_ref().map(|owned| owned.shown());
         let name = job.request.user.as_str();
         let shown = memory.filter(|_| !name.is_empty()).map(|m| m.of(name)).unwrap_or_default();
+        let weights = self.context.ranking.weights();
+        let counters = owned.as_ref().filter(|_| !name.is_empty() && self.context.ranks());
+        let counters = counters.map(|owned| joining::counters(owned, name)).transpose();
+        let counters = counters.unwrap_or_else(|error| {
+            tracing::error!(%error, "the counters of a user could not be read");
+            None
+        });
+        let counters = counters.unwrap_or_default();
+        let ranking = self.context.ranks().then(|| self.context.ranking.globals());
+        let config = &self.context.config;
+        let ranking = ranking.as_deref().map(|globals| Ranking {
+            globals,
+            weights: &weights,
+            user: &counters,
+            rules: config.ranker.rules(config.quality.long_view_ms),
+        });
         let world = World {
             user,
             global: &global,
@@ -172,6 +188,7 @@ impl Answerer {
             items,
             blends: &blends,
             shown: &shown,
+            ranking,
         };
         let mut query = Query::new(&job.request, world);
         missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
