@@ -11,6 +11,7 @@ mod evaluate;
 mod interrupt;
 mod item_state;
 mod lake;
+mod metrics;
 mod output;
 mod pace;
 mod recommend;
@@ -42,6 +43,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
   driftline worker                            fold events, answer requests
   driftline recommend --user alice            ask once
   driftline simulate --for 60s                a world of users that watch and click
+  driftline metrics                           what came of the lists
   driftline catalog import items.csv          what is there to recommend, and to whom
   driftline doctor                            what is wrong, and what to do
 
@@ -89,6 +91,8 @@ enum Command {
     Archive(archive::Args),
     /// Look after the lake: what is in it, small files, old files, lists for training
     Lake(lake::Args),
+    /// See what came of lists, and what workers answered
+    Metrics(metrics::Args),
     /// Look at the state of users
     State(state::Args),
     /// Look at refused records and send them again
@@ -142,6 +146,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Simulate(args) => simulate::run(&args, &config),
         Command::Archive(args) => archive::run(&args, &config),
         Command::Lake(args) => lake::run(&args, &config),
+        Command::Metrics(args) => metrics::run(&args, &config),
         Command::State(args) => state::run(&args, &config),
         Command::Deadletters(args) => deadletters::run(&args, &config),
         Command::Doctor(args) => doctor::run(&args, &config),

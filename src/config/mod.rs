@@ -213,6 +213,11 @@ impl TopicsConfig {
         self.named("training-examples")
     }
 
+    /// What came of lists, and what workers answered, by the minute.
+    pub fn metrics(&self) -> String {
+        self.named("metrics")
+    }
+
     /// What came of it later.
     pub fn label_corrections(&self) -> String {
         self.named("label-corrections")

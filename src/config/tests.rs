@@ -272,6 +272,7 @@ fn the_topics_of_an_installation_share_its_prefix() {
         topics.impressions(),
         topics.training_examples(),
         topics.label_corrections(),
+        topics.metrics(),
     ];
     assert!(all.iter().all(|t| t.starts_with("staging-")), "{all:?}");
     let files = crate::kafka::load_topic_files(None, "staging-").unwrap();

@@ -42,6 +42,9 @@ pub struct Impression<'a> {
     pub ranker_schema: &'a str,
     /// Examples that the ranker had learnt from; 0 where none ranked.
     pub ranker_examples: i64,
+    /// The newest exposure that it had learnt from, milliseconds since the Unix epoch; 0 where none
+    /// ranked.
+    pub ranker_watermark: i64,
     /// In the order of the list.
     #[serde(borrow)]
     pub items: Vec<ShownItem<'a>>,
@@ -84,6 +87,8 @@ pub struct ShownItem<'a> {
     pub duration_ms: i64,
     /// What the ranker saw of it, as [`crate::ranking::Served::to_record`] has it.
     pub ranked: Vec<f32>,
+    /// The probability of a click and of a long view; empty where no ranker is heard.
+    pub probabilities: Vec<f32>,
 }
 
 impl Default for ShownItem<'_> {
@@ -100,6 +105,7 @@ impl Default for ShownItem<'_> {
             category: "",
             duration_ms: 0,
             ranked: Vec::new(),
+            probabilities: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod feedback;
 mod impression;
 mod interaction;
 mod item_records;
+mod metrics;
 mod model_manifest;
 mod ranker_manifest;
 mod request;
@@ -30,6 +31,7 @@ pub use feedback::{Feedback, FeedbackKind, Subject, SubjectKind};
 pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
+pub use metrics::{MetricsWindow, NamedCount, SampledItem, ServingWindow};
 pub use model_manifest::{FIRST_BASIS, ModelManifest, SettingsTrial};
 pub use ranker_manifest::{ExamplePlace, RankerManifest};
 pub use request::{

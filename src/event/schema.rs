@@ -47,6 +47,8 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("training-example", 2),
     schema!("training-example", 3),
     schema!("label-correction", 1),
+    schema!("metrics-window", 1),
+    schema!("serving-window", 1),
 ];
 
 /// A schema ready to decode with, and how it is told apart on the wire.
@@ -139,6 +141,10 @@ subjects! {
     ITEM_FEATURES = "item-features";
     /// A basis of item vectors.
     MODEL_MANIFEST = "model-manifest";
+    /// What came of a minute's lists.
+    METRICS_WINDOW = "metrics-window";
+    /// What a worker answered in a minute.
+    SERVING_WINDOW = "serving-window";
     /// A version of the ranker.
     RANKER_MANIFEST = "ranker-manifest";
     /// A list as it was answered.

@@ -184,6 +184,8 @@ fn decode_all(bytes: &[u8]) {
     let _ = FeaturesRecord::decode(bytes);
     let _ = ModelManifest::decode(bytes);
     let _ = RankerManifest::decode(bytes);
+    let _ = MetricsWindow::decode(bytes);
+    let _ = ServingWindow::decode(bytes);
     let _ = CatalogItem::decode(Some(b"item"), bytes);
 }
 

@@ -276,6 +276,12 @@ impl Join {
         self.progress.next
     }
 
+    /// Lists up to here are closed, and those before the other are no longer corrected.
+    pub fn closed(&self) -> [Option<EventTime>; 2] {
+        let closed = self.progress.closed;
+        [closed, closed.map(|at| at.plus_millis(-self.rules.correction_ms))]
+    }
+
     /// What is held.
     pub fn size(&self) -> Size {
         Size {

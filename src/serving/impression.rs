@@ -20,11 +20,15 @@ pub fn impression<'a>(query: &'a Query<'_>, list: &'a [Scored]) -> Impression<'a
         source: source.name(),
         weight: weights.weight(source) as f32,
     };
-    let mut ranked = ranked::served(query, list).into_iter();
+    let heard = query.world.ranking.as_ref().filter(|ranking| ranking.is_heard());
+    let mut seen = ranked::seen(query, list).into_iter();
     let item = |(position, scored): (i32, &'a Scored)| {
         let listing = scored.candidate.listing(query);
         let category = listing.and_then(|listing| listing.categories().next());
         let duration_ms = listing.map_or(0, |listing| listing.duration_ms());
+        let seen = seen.next();
+        let told = seen.as_ref().filter(|_| heard.is_some());
+        let probabilities = told.map(|seen| seen.scores.probabilities.into());
         ShownItem {
             item: &scored.candidate.item,
             position,
@@ -35,8 +39,9 @@ pub fn impression<'a>(query: &'a Query<'_>, list: &'a [Scored]) -> Impression<'a
             features: features(query, &scored.candidate),
             creator: listing.map_or("", |listing| listing.creator()),
             category: category.unwrap_or_default(),
-            duration_ms: i64::try_from(duration_ms).unwrap_or(i64::MAX),
-            ranked: ranked.next().map(|served| served.to_record()).unwrap_or_default(),
+            duration_ms: signed(duration_ms),
+            ranked: seen.map(|seen| seen.served.to_record()).unwrap_or_default(),
+            probabilities: probabilities.unwrap_or_default(),
         }
     };
     Impression {
@@ -46,21 +51,20 @@ pub fn impression<'a>(query: &'a Query<'_>, list: &'a [Scored]) -> Impression<'a
         surface: query.request.surface.as_str(),
         context_item: query.request.context_item.as_ref().map(|item| item.as_str()),
         blend,
-        blend_observed: i64::try_from(weights.observed()).unwrap_or(i64::MAX),
+        blend_observed: signed(weights.observed()),
         weights: SourceKind::ALL.map(weight).into(),
         degraded: query.degraded.iter().map(|d| d.part.as_str()).collect(),
         feature_schema: FEATURE_SCHEMA,
         ranker_schema: query.world.ranking.as_ref().map_or("", |_| schema_name()),
-        ranker_examples: ranker_examples(query),
+        ranker_examples: heard.map_or(0, |ranking| signed(ranking.weights.learnt())),
+        ranker_watermark: heard.map_or(0, |ranking| ranking.weights.watermark().millis()),
         items: (0..).zip(list).map(item).collect(),
         ..Impression::default()
     }
 }
 
-/// Examples that the ranker had learnt from; 0 where it was not heard.
-fn ranker_examples(query: &Query<'_>) -> i64 {
-    let heard = query.world.ranking.as_ref().filter(|ranking| ranking.is_heard());
-    heard.map_or(0, |ranking| i64::try_from(ranking.weights.learnt()).unwrap_or(i64::MAX))
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn sources(candidate: &Candidate) -> Vec<SourceScore<'static>> {

@@ -10,11 +10,10 @@ use crate::feature::UserState;
 use crate::global::{GlobalTables, POSITIVE_FRACTION};
 use crate::ids::{ItemId, Prehashed, stable_hash};
 use crate::model::BasisVersion;
-use crate::ranking::Served;
 use crate::time::EventTime;
 
 use super::blend::Blends;
-use super::ranked::Ranking;
+use super::ranked::{Look, Ranking};
 use super::shown::Shown;
 
 /// What a request is answered from.
@@ -439,7 +438,7 @@ pub struct Candidate {
     /// What it is ranked by; 0 until scored.
     pub score: f64,
     /// What the ranker saw of it, where it looked.
-    pub ranked: Option<Box<Served>>,
+    pub ranked: Option<Box<Look>>,
 }
 
 impl Candidate {

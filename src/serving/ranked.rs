@@ -22,6 +22,15 @@ use crate::ranking::{
 /// Labels of an item that are hashed features; more are rare, and each costs a look-up.
 const LABELS: usize = 8;
 
+/// What the ranker saw of a candidate, and what it says of it.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The features and log-odds.
+    pub served: Served,
+    /// What is predicted.
+    pub scores: Scores,
+}
+
 /// What decides about how the ranker is heard.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RankerRules {
@@ -46,7 +55,7 @@ impl Default for RankerRules {
             min_examples: 5_000,
             click: 1.0,
             long_view: 1.0,
-            strength: 2.0,
+            strength: 5.0,
             long_view_ms: 18_000,
         }
     }
@@ -96,9 +105,9 @@ impl Scorer for Ranked {
         let mut values = vec![None; candidates.len()];
         look(query, ranking, |look| {
             for place in best {
-                let (served, scores) = look(&candidates[place]);
-                candidates[place].ranked = Some(Box::new(served));
-                values[place] = Some(ranking.value(&scores));
+                let seen = look(&candidates[place]);
+                values[place] = Some(ranking.value(&seen.scores));
+                candidates[place].ranked = Some(Box::new(seen));
             }
         });
         if ranking.is_heard() {
@@ -123,16 +132,16 @@ fn weigh(candidates: &mut [Candidate], values: &[Option<f64>], strength: f64) {
 
 /// What the ranker saw of each item of a list, in its order: what was drawn from beyond the best is
 /// looked at now. Nothing where there is no ranker.
-pub(super) fn served(query: &Query<'_>, list: &[Scored]) -> Vec<Served> {
+pub(super) fn seen(query: &Query<'_>, list: &[Scored]) -> Vec<Look> {
     let Some(ranking) = &query.world.ranking else { return Vec::new() };
     let known = list.iter().map(|scored| scored.candidate.ranked.as_deref().cloned());
-    let known: Vec<Option<Served>> = known.collect();
+    let known: Vec<Option<Look>> = known.collect();
     if known.iter().all(Option::is_some) {
         return known.into_iter().flatten().collect();
     }
     look(query, ranking, |look| {
-        let of = |(known, scored): (Option<Served>, &Scored)| {
-            known.unwrap_or_else(|| look(&scored.candidate).0)
+        let of = |(known, scored): (Option<Look>, &Scored)| {
+            known.unwrap_or_else(|| look(&scored.candidate))
         };
         known.into_iter().zip(list).map(of).collect()
     })
@@ -142,7 +151,7 @@ pub(super) fn served(query: &Query<'_>, list: &[Scored]) -> Vec<Served> {
 fn look<R>(
     query: &Query<'_>,
     ranking: &Ranking<'_>,
-    then: impl FnOnce(&dyn Fn(&Candidate) -> (Served, Scores)) -> R,
+    then: impl FnOnce(&dyn Fn(&Candidate) -> Look) -> R,
 ) -> R {
     let surface = stable_hash(query.request.surface.as_str().as_bytes());
     let user = stable_hash(query.request.user.as_str().as_bytes());
@@ -162,7 +171,7 @@ fn look<R>(
         viewer.features_of(&item, &mut served.features);
         let scores = ranking.weights.score_on(&served.features, &shift, item.duration_ms);
         served.logged = scores.logged;
-        (served, scores)
+        Look { served, scores }
     })
 }
 

@@ -1,8 +1,8 @@
 //! The column family of what is joined with a shard's events: rows that are opaque here.
 
 use rocksdb::{
-    BlockBasedOptions, ColumnFamily, DBCompressionType, IteratorMode, Options, ReadOptions,
-    WriteBatch,
+    BlockBasedOptions, ColumnFamily, DBCompressionType, Direction, IteratorMode, Options,
+    ReadOptions, WriteBatch,
 };
 
 use super::store::{ShardStore, StoreError, StoreResources};
@@ -62,6 +62,15 @@ impl ShardStore {
         let family = self.family(FAMILY);
         let rows = self.db.iterator_cf_opt(family, below(end), IteratorMode::Start);
         rows.map(|row| row.map_err(|e| self.rocks(e)))
+    }
+
+    /// The rows whose keys are `begin` or above, in key order. For the owner.
+    ///
+    /// # Errors
+    /// Each where it cannot be read.
+    pub fn joined_from(&self, begin: &[u8]) -> impl Iterator<Item = Result<Row, StoreError>> {
+        let from = IteratorMode::From(begin, Direction::Forward);
+        self.db.iterator_cf(self.family(FAMILY), from).map(|row| row.map_err(|e| self.rocks(e)))
     }
 
     /// One row of the join. For the owner.

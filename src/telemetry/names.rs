@@ -58,6 +58,8 @@ metrics_table! {
         "Examples written.";
     describe_counter CORRECTIONS = "driftline_quality_corrections_total", Count,
         "Corrections of examples written.";
+    describe_counter METRICS_WINDOWS = "driftline_quality_windows_total", Count,
+        "Windows of metrics told, revisions too.";
     describe_counter RANKER_LESSONS = "driftline_ranker_examples_total", Count,
         "Examples read by the worker that learns to rank, by outcome: learnt, repeated, other_features or unreadable.";
     describe_counter RANKER_VERSIONS = "driftline_ranker_versions_total", Count,

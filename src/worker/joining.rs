@@ -9,10 +9,11 @@ use metrics::{Counter, counter, gauge};
 use super::Context;
 use super::commit::CommitError;
 use super::shards::OwnedShard;
-use crate::event::{Impression, TrainingExample, UserEvent};
+use crate::event::{Impression, MetricsWindow, TrainingExample, UserEvent};
 use crate::feature::FoldRecord;
 use crate::ids::stable_hash;
 use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
+use crate::quality::windows::Windows;
 use crate::quality::{
     self, Arrival, Change, Closing, Correction, Counts, Join, Listed, Outcome, Rules,
 };
@@ -30,9 +31,17 @@ pub fn origin(event: &UserEvent<'_>, appended: EventTime) -> Origin {
     }
 }
 
+/// What a shard joins and counts.
+pub struct JoinState {
+    /// Its lists and what came of them.
+    pub join: Join,
+    /// Minutes that may still change.
+    windows: Windows,
+}
+
 /// The join of a shard as its store has it, and whether it begins anew although the shard does not.
 /// `None` where lists are not joined.
-pub fn open(context: &Context, shard: &Shard) -> Result<Option<(Join, bool)>, StoreError> {
+pub fn open(context: &Context, shard: &Shard) -> Result<Option<(JoinState, bool)>, StoreError> {
     let config = &context.config.quality;
     if !config.enabled {
         return Ok(None);
@@ -45,16 +54,28 @@ pub fn open(context: &Context, shard: &Shard) -> Result<Option<(Join, bool)>, St
         Err(Unloaded::Store(error)) => return Err(error),
         // What was folded while lists were not joined is not told again.
         Ok(Some(join)) if join.next().iter().zip(next).all(|(has, folded)| *has >= folded) => {
-            return Ok(Some((join, false)));
+            let first = Windows::first_row();
+            let rows = store.joined_from(&first);
+            match Windows::load(rows.map(|row| row.map_err(Unloaded::Store))) {
+                Ok(windows) => return Ok(Some((JoinState { join, windows }, false))),
+                Err(Unloaded::Store(error)) => return Err(error),
+                Err(Unloaded::Corrupt(error)) => {
+                    tracing::error!(shard = shard.id(), %error, "what was joined is given up");
+                }
+            }
         }
-        Ok(None) if next == [0; 3] => return Ok(Some((Join::new(rules, next), false))),
+        Ok(None) if next == [0; 3] => return Ok(Some((anew(rules, next), false))),
         Ok(_) => tracing::info!(shard = shard.id(), "lists are joined from now on"),
         Err(Unloaded::Corrupt(error)) => {
             tracing::error!(shard = shard.id(), %error, "what was joined is given up");
         }
     }
     store.forget_joined()?;
-    Ok(Some((Join::new(rules, [next[0], next[1], 0]), true)))
+    Ok(Some((anew(rules, [next[0], next[1], 0]), true)))
+}
+
+fn anew(rules: Rules, next: [i64; 3]) -> JoinState {
+    JoinState { join: Join::new(rules, next), windows: Windows::default() }
 }
 
 enum Unloaded {
@@ -78,12 +99,14 @@ pub struct Joining {
     tracker: Arc<Tracker>,
     examples_topic: String,
     corrections_topic: String,
+    metrics_topic: String,
     partitions: i32,
     rules: Rules,
     long_view_ms: u64,
     ranks: bool,
     examples: Counter,
     corrections: Counter,
+    windows: Counter,
     unreadable: Counter,
     lists: [Counter; 4],
     outcomes: [Counter; 6],
@@ -100,12 +123,14 @@ impl Joining {
             tracker,
             examples_topic: config.topics.training_examples(),
             corrections_topic: config.topics.label_corrections(),
+            metrics_topic: config.topics.metrics(),
             partitions: context.partitions,
             rules: config.quality.rules(context.partitions.max(1) as usize),
             long_view_ms: config.quality.long_view_ms,
             ranks: context.ranks(),
             examples: counter!(names::EXAMPLES),
             corrections: counter!(names::CORRECTIONS),
+            windows: counter!(names::METRICS_WINDOWS),
             unreadable: lists("unreadable"),
             lists: ["opened", "duplicate", "late", "refused"].map(lists),
             outcomes: ["joined", "corrected", "duplicate", "orphan", "too_late", "surplus"]
@@ -117,8 +142,9 @@ impl Joining {
     /// Joins what one commit brings, and hands what leaves to the producer: the commit waits for its
     /// delivery before it writes the rows that are returned.
     pub fn join(&self, owned: &OwnedShard, frozen: &Frozen) -> Result<Vec<Change>, CommitError> {
-        let Some(mut join) = owned.join() else { return Ok(Vec::new()) };
-        self.show(owned.shard.id(), &mut join, frozen);
+        let Some(mut state) = owned.join() else { return Ok(Vec::new()) };
+        let JoinState { join, windows } = &mut *state;
+        self.show(owned.shard.id(), join, frozen);
         for one in frozen.pending.events() {
             let FoldRecord::Event(event) = one.record else { continue };
             let outcome = Outcome {
@@ -137,7 +163,6 @@ impl Joining {
         let progress = &frozen.progress;
         let mut step = join.advance(next_offsets(progress), owned.has_caught_up(progress));
         *owned.join_size() = join.size();
-        drop(join);
         // What opens and closes at once is in no store yet.
         let new: HashMap<&[u8], &[u8]> = if step.closings.is_empty() && step.corrections.is_empty()
         {
@@ -154,15 +179,25 @@ impl Joining {
         let mut users = Users::default();
         for closing in &step.closings {
             let record = row(&closing.key.record_row()).map_err(failed)?;
-            self.tell_examples(owned, closing, record.as_deref(), &mut users)?;
+            let list = decoded(owned, record.as_deref())?;
+            self.tell_examples(owned, closing, &list, &mut users)?;
+            windows.add(&list, closing, owned.shard.id(), self.long_view_ms);
         }
         for correction in &step.corrections {
             let names = row(&correction.key.names_row()).map_err(failed)?;
-            self.tell_correction(owned, correction, names.as_deref())?;
+            let list = decoded(owned, names.as_deref())?;
+            self.tell_correction(owned, correction, &list)?;
+            windows.correct(&list, correction, owned.shard.id());
         }
         self.count(&step.counts);
         drop(new);
         step.changes.extend(users.rows());
+        let [closed, forgotten] = join.closed();
+        let (told, changes) = windows.advance(closed, forgotten);
+        step.changes.extend(changes);
+        for window in &told {
+            self.tell_window(window)?;
+        }
         Ok(step.changes)
     }
 
@@ -196,17 +231,16 @@ impl Joining {
         &self,
         owned: &OwnedShard,
         closing: &Closing,
-        record: Option<&[u8]>,
+        list: &Impression<'_>,
         users: &mut Users,
     ) -> Result<(), CommitError> {
-        let list = decoded(owned, record)?;
         let shard = owned.shard.id();
-        for example in quality::examples(&list, closing, shard, &self.rules, self.long_view_ms) {
+        for example in quality::examples(list, closing, shard, &self.rules, self.long_view_ms) {
             if self.ranks {
                 users.learn(owned, &example)?;
             }
             let value = example.encode().map_err(|e| CommitError::Delivery(e.to_string()))?;
-            self.send(&self.examples_topic, shard, list.user, &value)?;
+            self.send(&self.examples_topic, Some(shard), list.user, &value)?;
             self.examples.increment(1);
         }
         Ok(())
@@ -216,27 +250,36 @@ impl Joining {
         &self,
         owned: &OwnedShard,
         correction: &Correction,
-        names: Option<&[u8]>,
+        list: &Impression<'_>,
     ) -> Result<(), CommitError> {
-        let list = decoded(owned, names)?;
         let shard = owned.shard.id();
-        let Some(correction) = quality::correction(&list, correction, shard) else {
+        let Some(correction) = quality::correction(list, correction, shard) else {
             return Err(damaged(owned, &"a list has lost an item"));
         };
         let value = correction.encode().map_err(|e| CommitError::Delivery(e.to_string()))?;
-        self.send(&self.corrections_topic, shard, list.user, &value)?;
+        self.send(&self.corrections_topic, Some(shard), list.user, &value)?;
         self.corrections.increment(1);
         Ok(())
     }
 
-    fn send(&self, topic: &str, shard: i32, user: &str, value: &[u8]) -> Result<(), CommitError> {
-        let outgoing = Outgoing {
-            topic,
-            partition: Some(shard),
-            key: Some(user.as_bytes()),
-            value,
-            ..Outgoing::default()
-        };
+    /// The key says which window it is, whatever its revision.
+    fn tell_window(&self, window: &MetricsWindow) -> Result<(), CommitError> {
+        let MetricsWindow { shard, start, model_version, arm, surface, .. } = window;
+        let key = format!("{start}/{shard}/{model_version}/{arm}/{surface}");
+        let value = window.encode().map_err(|e| CommitError::Delivery(e.to_string()))?;
+        self.windows.increment(1);
+        self.send(&self.metrics_topic, None, &key, &value)
+    }
+
+    fn send(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), CommitError> {
+        let outgoing =
+            Outgoing { topic, partition, key: Some(key.as_bytes()), value, ..Outgoing::default() };
         self.producer
             .send(&outgoing, Delivery::Tracked(Arc::clone(&self.tracker)))
             .map_err(|e| CommitError::Delivery(e.to_string()))

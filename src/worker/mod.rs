@@ -23,6 +23,7 @@ mod joining;
 mod ranking;
 mod replies;
 mod requests;
+mod serving_windows;
 mod shards;
 mod shown;
 mod stores;
@@ -97,6 +98,9 @@ struct Context {
     blends: Arc<global_feed::SharedBlends>,
     curves: Arc<examples::SharedCurves>,
     ranking: Arc<ranking::SharedRanking>,
+    serving_windows: Arc<serving_windows::ServingWindows>,
+    /// Host and process, for people.
+    name: Arc<str>,
     hot: Option<Arc<HotTier>>,
     stop: Stop,
 }
@@ -152,6 +156,8 @@ impl Worker {
             blends: Arc::default(),
             curves: Arc::default(),
             ranking: Arc::default(),
+            serving_windows: Arc::default(),
+            name: name().into(),
             hot: hot.clone(),
             stop: Stop::default(),
         };
@@ -189,6 +195,7 @@ impl Worker {
         self.threads.push(catalog_feed::start(context.clone())?);
         self.threads.push(catalog_letters::start(context)?);
         self.threads.extend(items::start(context)?);
+        self.threads.push(serving_windows::start(context)?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;
         self.threads.extend(threads);
         for number in 0..context.config.worker.ingest_threads {
@@ -313,6 +320,12 @@ fn health(
     HealthReport { ready: read && joined && restoring == 0, details }
 }
 
+/// Host and process.
+fn name() -> String {
+    let host = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    format!("{}:{}", host.as_deref().map_or("worker", str::trim), std::process::id())
+}
+
 fn make_folder(path: &PathBuf) -> Result<(), WorkerError> {
     std::fs::create_dir_all(path).map_err(|source| WorkerError::Io {
         what: format!("making worker.data_dir {}", path.display()),
@@ -344,6 +357,7 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
         )));
     }
     count(&topics.dead_letters())?;
+    count(&topics.metrics())?;
     count(&topics.item_catalog())?;
     count(&topics.models())?;
     let interactions = count(&topics.interactions())?;

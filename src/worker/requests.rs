@@ -197,12 +197,15 @@ impl Requests {
                     Err(crossbeam_channel::TryRecvError::Disconnected) => return self.end(),
                 }
             }
-            let timeout = if self.waiting.is_empty() { POLL } else { WAIT_STEP };
+            let timeout = if self.waiting.is_empty() { POLL } else { Duration::ZERO };
             // Borrowed by the record while it is accepted.
             let reader = &self.reader;
             let accepted = reader.poll(timeout).map(|record| self.accept(&record));
             if let Some((partition, offset, verdict)) = accepted {
                 self.dispatch_read(partition, offset, verdict);
+            } else if !self.waiting.is_empty() {
+                // The client counts in milliseconds: it would spin through so short a wait.
+                std::thread::sleep(WAIT_STEP);
             }
             self.dispatch_waiting();
             if self.noted.elapsed() >= NOTE_INTERVAL {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::histories::Histories;
+use super::joining::JoinState;
 use super::shown::ShownMemory;
 use crate::event::EventTopic;
-use crate::quality::{Join, Size};
+use crate::quality::Size;
 use crate::state::hot::Version;
 use crate::state::{Input, Progress, Shard};
 
@@ -20,7 +21,7 @@ pub struct OwnedShard {
     histories: Mutex<Histories>,
     shown: Arc<ShownMemory>,
     /// `None` where lists are not joined.
-    join: Option<Mutex<Join>>,
+    join: Option<Mutex<JoinState>>,
     /// As of the last step of the join.
     join_size: Mutex<Size>,
 }
@@ -28,11 +29,17 @@ pub struct OwnedShard {
 impl OwnedShard {
     /// A shard none of whose topics is assigned yet, with so many bytes for what its users have
     /// liked and for what they were shown.
-    pub fn new(shard: Shard, history_bytes: usize, shown_bytes: usize, join: Option<Join>) -> Self {
+    pub fn new(
+        shard: Shard,
+        history_bytes: usize,
+        shown_bytes: usize,
+        join: Option<JoinState>,
+    ) -> Self {
         let histories = Mutex::new(Histories::new(history_bytes));
         let shown = Arc::new(ShownMemory::new(shown_bytes));
         let targets = Input::ALL.map(|_| AtomicI64::new(-1));
-        let join_size = Mutex::new(join.as_ref().map(Join::size).unwrap_or_default());
+        let join_size =
+            Mutex::new(join.as_ref().map(|joined| joined.join.size()).unwrap_or_default());
         Self { shard, targets, histories, shown, join: join.map(Mutex::new), join_size }
     }
 
@@ -47,7 +54,7 @@ impl OwnedShard {
     }
 
     /// What its users were shown and what came of it, for whoever commits.
-    pub(super) fn join(&self) -> Option<MutexGuard<'_, Join>> {
+    pub(super) fn join(&self) -> Option<MutexGuard<'_, JoinState>> {
         let join = self.join.as_ref()?;
         Some(join.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -71,11 +71,13 @@ fn impressions_that_earlier_versions_wrote_are_still_read() {
         category: "category",
         duration_ms: 61_000,
         ranked: vec![0.5, -4.0, 77.0],
+        probabilities: vec![0.25, 0.125],
         ..impression.items[0].clone()
     };
     let impression = Impression {
         ranker_schema: "00ff00ff00ff00ff",
         ranker_examples: 5_001,
+        ranker_watermark: 1_650_000_000_000,
         items: vec![shown],
         ..impression
     };

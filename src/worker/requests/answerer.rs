@@ -48,6 +48,7 @@ impl Answerer {
         let took = job.received.elapsed();
         reply.took_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         self.seconds.record(took);
+        self.context.serving_windows.note(&reply, took);
         reply_now(&self.producer, &job.address, &reply, job.done);
     }
 
