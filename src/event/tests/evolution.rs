@@ -75,7 +75,7 @@ fn serde_default(record: &str) -> Value {
         "MetricsWindow" => of::<MetricsWindow>(),
         "SampledItem" => of::<SampledItem>(),
         "ServingWindow" => of::<ServingWindow>(),
-        "NamedCount" => of::<NamedCount>(),
+        "ErrorCount" | "DegradationCount" => of::<NamedCount>(),
         "ExamplePlace" => of::<ExamplePlace>(),
         "SettingsTrial" => of::<SettingsTrial>(),
         "Impression" => of::<Impression<'static>>(),
