@@ -51,6 +51,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ("ranking", &["kafka", "telemetry", "runtime", "state"], "a score is a function of examples"),
     ("serving", &["kafka", "runtime"], "a list is a function of request and state"),
     ("quality", &["kafka", "telemetry", "runtime", "state"], "a join is a function of records"),
+    ("drift", &["kafka", "telemetry", "runtime", "state"], "a verdict is a function of windows"),
 ];
 
 struct Source {
@@ -214,6 +215,7 @@ fn what_folds_looks_at_no_clock() {
         "embedding",
         "ranking",
         "quality",
+        "drift",
         "dataset",
         "simulation",
     ];
