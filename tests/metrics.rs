@@ -85,7 +85,10 @@ fn what_came_of_lists_is_told_by_the_minute_once_whoever_dies_and_amended_by_wha
         assert_eq!(group["lists"], lists, "{group}");
         assert_eq!((&group["impressions"], &group["clicks"]), (&json!(4 * lists), &json!(lists)));
         assert_eq!((number("click_rate"), number("long_view_rate")), (0.25, 0.25));
-        assert_eq!((number("completion_rate"), number("watch_seconds_per_impression")), (0.25, 14.5));
+        assert_eq!(
+            (number("completion_rate"), number("watch_seconds_per_impression")),
+            (0.25, 14.5)
+        );
         assert_eq!((number("click_calibration"), number("long_view_calibration")), (1.0, 2.0));
         let loss = -(0.25f64.ln() + 3.0 * 0.75f64.ln()) / 4.0;
         assert!((number("click_log_loss") - loss).abs() < 1e-5, "{group}");

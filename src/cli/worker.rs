@@ -54,7 +54,7 @@ async fn until_told_or_failed(worker: &Worker) -> Result<bool, Failure> {
             _ = interrupt.recv() => break,
             _ = look.tick() => {
                 if worker.has_failed() {
-                    tracing::error!("a thread of the worker ended; shutting down");
+                    tracing::error!("a part of the worker ended; shutting down, start it again");
                     return Ok(true);
                 }
                 let ready = worker.health().ready;

@@ -38,7 +38,9 @@ impl Admin {
     /// # Errors
     /// [`KafkaError`] where a property is refused.
     pub fn new(settings: &ClientSettings) -> Result<Self, KafkaError> {
-        let client = AdminClient::from_config(&settings.client("driftline-admin", &[]))
+        // Its context would log what it is told.
+        let own = [("statistics.interval.ms", "0")];
+        let client = AdminClient::from_config(&settings.client("driftline-admin", &own))
             .map_err(|e| KafkaError::new("creating an admin client", e))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::lost::STATISTICS_MS;
+
 /// How to reach the cluster. Its `Debug` shows no values: some are secrets.
 #[derive(Clone)]
 pub struct ClientSettings {
@@ -70,6 +72,7 @@ impl ClientSettings {
         config.set("reconnect.backoff.max.ms", "1000");
         config.set("socket.connection.setup.timeout.ms", "5000");
         config.set("socket.nagle.disable", "true");
+        config.set("statistics.interval.ms", STATISTICS_MS);
         own.iter().for_each(|(key, value)| {
             config.set(*key, *value);
         });

@@ -16,6 +16,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{ClientSettings, KafkaError, REQUEST_TIMEOUT};
+use super::lost::Brokers;
 use super::record::{Record, TopicPartition};
 
 /// Who computes assignments.
@@ -113,6 +114,7 @@ enum Rebalance {
 struct Context {
     wanted: Mutex<VecDeque<Rebalance>>,
     closing: std::sync::atomic::AtomicBool,
+    brokers: Brokers,
 }
 
 impl Context {
@@ -124,6 +126,10 @@ impl Context {
 impl ClientContext for Context {
     fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::warn!(%error, reason, "kafka consumer");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.look(statistics);
     }
 }
 

@@ -6,6 +6,7 @@
 mod admin;
 mod client;
 mod group;
+mod lost;
 mod murmur2;
 mod producer;
 mod reader;
@@ -16,6 +17,7 @@ mod whole;
 pub use admin::{Admin, TopicMetadata};
 pub use client::{ClientSettings, KafkaError};
 pub use group::{Assigned, BURST, GroupConsumer, GroupProtocol, HandlerError, Log, RecordHandler};
+pub use lost::has_lost_brokers;
 pub use murmur2::partition_of;
 pub use producer::{Delivery, Outgoing, Producer, ProducerKind, Tracker};
 pub use reader::{Position, Reader};

@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{ClientSettings, KafkaError, REQUEST_TIMEOUT};
+use super::lost::Brokers;
 use super::record::{Headers, TopicPartition};
 
 /// What a producer is tuned for.
@@ -134,11 +135,16 @@ impl Tracker {
     }
 }
 
-struct Context;
+#[derive(Default)]
+struct Context(Brokers);
 
 impl ClientContext for Context {
     fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::warn!(%error, reason, "kafka producer");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.look(statistics);
     }
 }
 
@@ -204,9 +210,11 @@ impl Producer {
                 ("message.timeout.ms", "30000"),
             ],
         };
-        let inner =
-            ThreadedProducer::from_config_and_context(&settings.client(client_id, own), Context)
-                .map_err(|e| KafkaError::new("creating a producer", e))?;
+        let inner = ThreadedProducer::from_config_and_context(
+            &settings.client(client_id, own),
+            Context::default(),
+        )
+        .map_err(|e| KafkaError::new("creating a producer", e))?;
         Ok(Self { inner })
     }
 

@@ -10,6 +10,7 @@ use rdkafka::error::KafkaError as RdKafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{ClientSettings, KafkaError, REQUEST_TIMEOUT};
+use super::lost::Brokers;
 use super::record::{Record, TopicPartition};
 
 /// Where to start reading a partition.
@@ -23,11 +24,16 @@ pub enum Position {
     End,
 }
 
-struct Context;
+#[derive(Default)]
+struct Context(Brokers);
 
 impl ClientContext for Context {
     fn error(&self, error: RdKafkaError, reason: &str) {
         tracing::warn!(%error, reason, "kafka reader");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.look(statistics);
     }
 }
 
@@ -63,7 +69,7 @@ impl Reader {
                 ("queued.max.messages.kbytes", "32768"),
             ],
         );
-        let consumer = BaseConsumer::from_config_and_context(&config, Context)
+        let consumer = BaseConsumer::from_config_and_context(&config, Context::default())
             .map_err(|e| KafkaError::new("creating a reader", e))?;
         Ok(Self { consumer })
     }

@@ -11,9 +11,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::client::{ClientSettings, KafkaError, REQUEST_TIMEOUT};
+use super::lost::Brokers;
 use super::record::Record;
 
-struct Context;
+#[derive(Default)]
+struct Context(Brokers);
 
 impl ClientContext for Context {
     fn error(&self, error: RdKafkaError, reason: &str) {
@@ -21,6 +23,10 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
             tracing::warn!(%error, reason, "kafka reader");
         }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.look(statistics);
     }
 }
 
@@ -69,7 +75,7 @@ impl WholeTopic {
                 ("queued.max.messages.kbytes", "32768"),
             ],
         );
-        let consumer = BaseConsumer::from_config_and_context(&config, Context)
+        let consumer = BaseConsumer::from_config_and_context(&config, Context::default())
             .map_err(|e| KafkaError::new("creating a reader", e))?;
         let failed = |e| KafkaError::new(format!("partitions of {topic}"), e);
         let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(failed)?;

@@ -2,7 +2,8 @@
 //!
 //! Enters: lists as they were answered, watches and clicks of the same users. Leaves: one example for
 //! every item shown, once its label window has passed, corrections for what came later, and the rows
-//! that a store keeps of both; and windows of sums over what is closed, by the minute. Never: I/O, a clock, a decision about models.
+//! that a store keeps of both; and windows of sums over what is closed, by the minute. Never: I/O, a
+//! clock, a decision about models.
 //!
 //! # What belongs to what
 //! An outcome belongs to a list of its user that showed its item at or before it, within the label

@@ -38,7 +38,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::embedding::ItemTables;
 use crate::global::GlobalTables;
-use crate::kafka::{Admin, KafkaError, TopicMetadata};
+use crate::kafka::{Admin, KafkaError, TopicMetadata, has_lost_brokers};
 use crate::runtime::{self, Stop, Urgency};
 use crate::telemetry::HealthReport;
 
@@ -241,14 +241,15 @@ impl Worker {
         self.items.tables()
     }
 
-    /// Whether a thread has ended though nobody asked.
+    /// Whether a thread has ended though nobody asked, or a client of Kafka has lost all brokers for
+    /// good.
     pub fn has_failed(&self) -> bool {
         // The first basis is done where it is not wanted.
         let ended = |thread: &JoinHandle<()>| {
             thread.is_finished() && thread.thread().name() != Some(items::FIRST_BASIS_THREAD)
         };
         let mut threads = self.threads.iter().chain(&self.hot_threads);
-        !self.stop.is_requested() && threads.any(ended)
+        !self.stop.is_requested() && (threads.any(ended) || has_lost_brokers())
     }
 
     fn end_hot_tier(&self) {
