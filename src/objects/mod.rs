@@ -112,6 +112,8 @@ pub struct ObjectInfo {
     pub key: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// When the store took it, by its clock: milliseconds since the epoch.
+    pub modified_ms: i64,
 }
 
 /// A store of objects.
@@ -192,10 +194,11 @@ impl Objects {
     /// [`ObjectError`].
     pub fn list(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         let folder = Path::from(folder);
-        let all = self
-            .store
-            .list(Some(&folder))
-            .map_ok(|object| ObjectInfo { key: object.location.to_string(), bytes: object.size });
+        let all = self.store.list(Some(&folder)).map_ok(|object| ObjectInfo {
+            key: object.location.to_string(),
+            bytes: object.size,
+            modified_ms: object.last_modified.timestamp_millis(),
+        });
         let mut all: Vec<ObjectInfo> = self
             .runtime
             .block_on(all.try_collect())

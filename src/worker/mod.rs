@@ -4,7 +4,7 @@
 //! requests of owned shards, a pool answers them), items (folds `interactions` into item states,
 //! member of a group of its own) with the first basis, the feeds of the global tables, of the
 //! catalog, of the item tables and of what came
-//! of lists, dead letters of the catalog (told by one worker for all), and transitions (solves what the first of the feeds collects). They meet in [`Shards`]
+//! of lists, dead letters of the catalog (told by one worker for all), transitions (solves what the first of the feeds collects), and snapshots (sends checkpoints to the object store). They meet in [`Shards`]
 //! and in the tables.
 
 mod catalog_feed;
@@ -24,6 +24,7 @@ mod replies;
 mod requests;
 mod shards;
 mod shown;
+mod snapshots;
 mod stores;
 mod transitions;
 
@@ -62,6 +63,9 @@ pub enum WorkerError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The object store's settings make no sense.
+    #[error("snapshots: {0}")]
+    Objects(String),
     /// A thread ended that should not have.
     #[error("{0}")]
     Thread(String),
@@ -75,10 +79,13 @@ pub struct Worker {
     feed: Arc<global_feed::FeedState>,
     catalog: Arc<catalog_feed::SharedCatalog>,
     hot: Option<Arc<HotTier>>,
+    snapshots: Option<Arc<snapshots::Snapshots>>,
     items: Arc<items::SharedItems>,
     threads: Vec<JoinHandle<()>>,
     /// They end when the others no longer need them.
     hot_threads: Vec<JoinHandle<()>>,
+    /// It ends when the last snapshots are sent.
+    snapshot_thread: Option<JoinHandle<()>>,
     shutdown_limit: Duration,
 }
 
@@ -96,6 +103,7 @@ struct Context {
     blends: Arc<global_feed::SharedBlends>,
     curves: Arc<examples::SharedCurves>,
     hot: Option<Arc<HotTier>>,
+    snapshots: Option<Arc<snapshots::Snapshots>>,
     stop: Stop,
 }
 
@@ -130,6 +138,8 @@ impl Worker {
         let (hot, start_hot) = HotTier::start(&config.hot).unzip();
         let hot = hot.map(Arc::new);
         let items = Arc::new(items::SharedItems::new(config.items.tables()));
+        let stop = Stop::default();
+        let (snapshots, snapshot_thread) = snapshots::start(&config, &stop)?.unzip();
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
         let context = Context {
             shards: Arc::new(Shards::default()),
@@ -143,7 +153,8 @@ impl Worker {
             blends: Arc::default(),
             curves: Arc::default(),
             hot: hot.clone(),
-            stop: Stop::default(),
+            snapshots: snapshots.clone(),
+            stop,
         };
         let mut worker = Self {
             stop: context.stop.clone(),
@@ -152,9 +163,11 @@ impl Worker {
             feed: Arc::default(),
             catalog,
             hot,
+            snapshots,
             items,
             threads: Vec::new(),
             hot_threads: Vec::new(),
+            snapshot_thread,
             shutdown_limit,
         };
         let started = start_hot.map_or(Ok(Vec::new()), |start| start(&context));
@@ -165,6 +178,7 @@ impl Worker {
         if let Err(error) = started {
             worker.stop.request();
             worker.end_hot_tier();
+            worker.end_snapshots()?;
             return Err(error);
         }
         Ok(worker)
@@ -229,7 +243,8 @@ impl Worker {
         let ended = |thread: &JoinHandle<()>| {
             thread.is_finished() && thread.thread().name() != Some(items::FIRST_BASIS_THREAD)
         };
-        let mut threads = self.threads.iter().chain(&self.hot_threads);
+        let mut threads =
+            self.threads.iter().chain(&self.hot_threads).chain(&self.snapshot_thread);
         !self.stop.is_requested() && threads.any(ended)
     }
 
@@ -237,6 +252,17 @@ impl Worker {
         if let Some(hot) = &self.hot {
             hot.end();
         }
+    }
+
+    /// Waits for the last snapshots, as long as they may take.
+    fn end_snapshots(&mut self) -> Result<(), WorkerError> {
+        let (Some(snapshots), Some(thread)) = (&self.snapshots, self.snapshot_thread.take()) else {
+            return Ok(());
+        };
+        for name in join(vec![thread], snapshots.end())? {
+            tracing::warn!(name, "this thread waits for the object store and is left behind");
+        }
+        Ok(())
     }
 
     /// Drains and stops: what was folded is committed, what was accepted is answered.
@@ -251,6 +277,7 @@ impl Worker {
             return Err(WorkerError::Thread(format!("{name} did not end in time")));
         }
         self.end_hot_tier();
+        self.end_snapshots()?;
         // Nothing depends on them, and a TLS handshake with a Redis that hangs has no timeout.
         for name in join(self.hot_threads, hot::END_LIMIT)? {
             tracing::warn!(name, "this thread waits for Redis and is left behind");

@@ -1,0 +1,118 @@
+//! What is given up: all but the newest snapshots, and parts that none of them uses.
+//!
+//! Others may be uploading at the same time, and rely on parts that were there when they looked. So
+//! what is to be deleted is written down first, and then manifests are looked at once more; whoever
+//! uploads writes their manifest first, and then looks at what others have written down and at what
+//! is there. Whichever of the two is second sees the other: the collector keeps the part, or the
+//! uploader gives its manifest up and makes those parts again, under keys of their own.
+
+use std::collections::BTreeSet;
+
+use super::{Depot, Listing, SnapshotError};
+use crate::objects::ObjectInfo;
+
+/// What is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Snapshots.
+    pub keep: usize,
+    /// Milliseconds after which an object that nothing uses may go. Longer than an upload takes,
+    /// whose parts are used by nothing until its manifest is there.
+    pub grace_ms: i64,
+}
+
+/// After so many times the grace the plan of a collector that has not come back is removed: it is
+/// dead, or it would have deleted by then what it had found dead.
+const LOST_AFTER: i64 = 2;
+
+/// What was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Manifests deleted.
+    pub manifests: usize,
+    /// Parts deleted.
+    pub parts: usize,
+    /// Bytes of parts deleted.
+    pub bytes: u64,
+}
+
+impl Depot {
+    /// Deletes what `retention` does not keep. `plan` is a name that nobody ever used before. To be
+    /// called after an upload: the age of things is counted from the newest that is there, by the
+    /// object store's own clock.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Object`]; the rest is deleted the next time.
+    pub fn collect(&self, retention: Retention, plan: &str) -> Result<Collected, SnapshotError> {
+        let listing = self.list()?;
+        let all = listing.manifests.iter().chain(listing.parts.values()).chain(&listing.plans);
+        let Some(now) = all.map(|object| object.modified_ms).max() else {
+            return Ok(Collected::default());
+        };
+        let is_old = |object: &ObjectInfo, times: i64| now - object.modified_ms > retention.grace_ms * times;
+        let mut collected = Collected::default();
+        let kept = self.kept(&listing, retention.keep)?;
+        for dead in listing.manifests.iter().filter(|m| !kept.contains(&m.key) && is_old(m, 1)) {
+            self.objects.delete(&dead.key)?;
+            collected.manifests += 1;
+        }
+        collected = self.collect_parts(&listing, collected, |part| is_old(part, 1), plan)?;
+        for lost in listing.plans.iter().filter(|plan| is_old(plan, LOST_AFTER)) {
+            self.objects.delete(&lost.key)?;
+        }
+        Ok(collected)
+    }
+
+    fn collect_parts(
+        &self,
+        listing: &Listing,
+        mut collected: Collected,
+        is_old: impl Fn(&ObjectInfo) -> bool,
+        plan: &str,
+    ) -> Result<Collected, SnapshotError> {
+        let Some(used) = self.used()? else { return Ok(collected) };
+        let is_dead = |part: &&ObjectInfo| !used.contains(&part.key) && is_old(part);
+        let dead: Vec<&ObjectInfo> = listing.parts.values().filter(is_dead).collect();
+        if dead.is_empty() {
+            return Ok(collected);
+        }
+        let keys: Vec<&str> = dead.iter().map(|part| part.key.as_str()).collect();
+        let plan = self.key(&format!("plans/{plan}.json"));
+        let text = serde_json::to_vec(&keys).map_err(|e| SnapshotError::damaged(&plan, e))?;
+        self.objects.create(&plan, text.into())?;
+        // Who has come in between is seen now; who comes from here on sees the plan.
+        if let Some(used) = self.used()? {
+            for part in dead.iter().filter(|part| !used.contains(&part.key)) {
+                self.objects.delete(&part.key)?;
+                collected.parts += 1;
+                collected.bytes += part.bytes;
+            }
+        }
+        self.objects.delete(&plan)?;
+        Ok(collected)
+    }
+
+    /// The manifests that stay: good ones that have come furthest, and as many that are the newest
+    /// by the store's clock. They are the same, but where a topic was made anew: then those of the
+    /// old one have come further than any of the new one will for long.
+    fn kept(&self, listing: &Listing, keep: usize) -> Result<BTreeSet<String>, SnapshotError> {
+        let good: BTreeSet<String> =
+            self.read_good(listing)?.into_iter().map(|(key, _)| key).collect();
+        let mut all: Vec<&ObjectInfo> =
+            listing.manifests.iter().filter(|m| good.contains(&m.key)).collect();
+        let mut kept: BTreeSet<String> = all.iter().take(keep).map(|m| m.key.clone()).collect();
+        all.sort_by_key(|manifest| std::cmp::Reverse(manifest.modified_ms));
+        kept.extend(all.iter().take(keep).map(|manifest| manifest.key.clone()));
+        Ok(kept)
+    }
+
+    /// The parts that the manifests of now name; `None` while one of them cannot be read, and so
+    /// nobody knows what it names.
+    fn used(&self) -> Result<Option<BTreeSet<String>>, SnapshotError> {
+        let listing = self.list()?;
+        let good = self.read_good(&listing)?;
+        let is_known = good.len() == listing.manifests.len();
+        let parts = good.iter().flat_map(|(_, manifest)| manifest.parts());
+        Ok(is_known.then(|| parts.map(|part| part.key.clone()).collect()))
+    }
+}
