@@ -2,14 +2,16 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
 use common::dice::Dice;
-use common::events::{Event, Stream};
+use common::events::{Event, Source, Stream};
 use common::eventually;
 use common::installation::Installation;
-use common::oracle::{self, DEFAULT_RULES};
+use common::oracle::{self, DEFAULT_RULES, Rules};
 use common::s3::{CREDENTIALS, S3};
 use common::worker::Worker;
 use serde_json::Value;
@@ -132,18 +134,31 @@ impl Site {
         oracle::assert_same(&self.site.dump(&self.site.data_dir(name)), &expected);
     }
 
-    /// Snapshots as the command line lists them.
-    fn list(&self) -> Vec<Value> {
+    fn driftline(&self, arguments: &[&str]) -> Output {
         let mut command = self.site.command(&self.site.data_dir("none"));
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        command.args(["state", "snapshots", "list", "--json"]).envs(CREDENTIALS);
-        let output = command.output().expect("it runs");
+        command.args(arguments).envs(CREDENTIALS).output().expect("it runs")
+    }
+
+    /// Snapshots as the command line lists them.
+    fn list(&self) -> Vec<Value> {
+        let output = self.driftline(&["state", "snapshots", "list", "--json"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// The files in which the parts of a listed snapshot lie.
+    fn parts(&self, listed: &Value) -> Vec<PathBuf> {
+        let path = self.objects.join(listed["key"].as_str().expect("a key"));
+        let bytes = std::fs::read(path).expect("a manifest");
+        let manifest: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let files = manifest["files"].as_array().expect("files");
+        let parts = files.iter().flat_map(|file| file["parts"].as_array().expect("parts"));
+        parts.map(|part| self.objects.join(part["key"].as_str().expect("a key"))).collect()
     }
 }
 
@@ -166,6 +181,181 @@ fn a_lost_disk_is_made_anew_from_snapshots_also_where_the_topics_have_forgotten_
 
     // What comes later is folded on top, by another worker that has never been here.
     site.send(2_000);
+    site.fold_all("b");
+    site.assert_knows_all("b");
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_uploads_and_loses_its_disk_each_time_knows_everything() {
+    let mut site = Site::new("kill-upload");
+    // So that an upload takes as long as a worker lives.
+    site.set("snapshots.bytes_per_second", "60000");
+    site.set("snapshots.grace_seconds", "0");
+    let mut dice = Dice::printed("kills");
+    let mut restored = 0.0;
+    for _ in 0..8 {
+        site.send(600);
+        let mut worker = site.worker("a");
+        worker.wait_ready();
+        restored += worker.metric(RESTORES);
+        std::thread::sleep(Duration::from_millis(1_000 + dice.below(3_000)));
+        worker.kill();
+        site.lose_disk("a");
+    }
+    assert!(restored > 8.0, "{restored} stores were made from snapshots");
+    site.fold_all("a");
+    site.assert_knows_all("a");
+    let before = site.digests("a");
+    site.lose_disk("a");
+    site.forget();
+    site.fold_all("a");
+    assert_eq!(site.digests("a"), before);
+    let verified = site.driftline(&["state", "snapshots", "verify"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+fn flip_a_byte(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("an object");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x20;
+    std::fs::write(path, bytes).expect("an object");
+}
+
+/// Halves the newest manifest of shard 1, and flips a byte of what only that of shard 2 uses.
+/// Records that the next ones have folded less.
+fn damage_newest(site: &Site) -> i64 {
+    let records = |s: &Value| s["records"].as_i64().expect("a number");
+    let mut less = 0;
+    for (shard, is_manifest) in [("user-1", true), ("user-2", false)] {
+        let listed = site.list();
+        let all: Vec<&Value> =
+            listed.iter().filter(|s| s["shard"] == shard && s["error"].is_null()).collect();
+        let old = all.iter().find(|s| records(s) < records(all[0])).expect("an older one");
+        let older: BTreeSet<PathBuf> =
+            all.iter().filter(|s| records(s) <= records(old)).flat_map(|s| site.parts(s)).collect();
+        // All that are as new.
+        for newest in all.iter().filter(|s| records(s) > records(old)) {
+            if is_manifest {
+                let path = site.objects.join(newest["key"].as_str().expect("a key"));
+                let bytes = std::fs::read(&path).expect("a manifest");
+                std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("a manifest");
+                continue;
+            }
+            let own = site.parts(newest).into_iter().find(|part| !older.contains(part));
+            flip_a_byte(&own.expect("something new"));
+        }
+        less += records(all[0]) - records(old);
+    }
+    less
+}
+
+#[test]
+fn damaged_snapshots_are_passed_over_and_what_is_lost_is_told() {
+    let mut site = Site::new("damaged");
+    // Only at the end of a worker, so that there is one of each state.
+    site.set("snapshots.interval_seconds", "3600");
+    for _ in 0..2 {
+        site.send(1_500);
+        site.fold_all("a");
+    }
+    damage_newest(&site);
+    site.lose_disk("a");
+    let mut worker = site.worker("a");
+    worker.wait_ready();
+    site.wait_folded(&mut worker);
+    assert_eq!(worker.metric(RESTORES), 8.0);
+    assert_eq!(worker.metric(SKIPPED), 2.0, "two were damaged");
+    assert_eq!(worker.metric(LOST), 0.0, "the log has what came after the older ones");
+    worker.drain();
+    site.assert_knows_all("a");
+    let verified = site.driftline(&["state", "snapshots", "verify"]);
+    assert!(!verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+
+    site.send(1_000);
+    site.fold_all("a");
+    let lost = damage_newest(&site);
+    site.lose_disk("a");
+    site.forget();
+    let mut worker = site.worker("a");
+    worker.wait_ready();
+    site.wait_folded(&mut worker);
+    assert!(lost > 0);
+    assert_eq!(worker.metric(LOST), lost as f64);
+    worker.drain();
+    let known = site.site.dump(&site.site.data_dir("a"));
+    let expected = oracle::fold(&site.sent, DEFAULT_RULES);
+    assert!(known.len() > expected.len() / 2, "whoever was known before is still known");
+}
+
+#[test]
+fn snapshots_of_other_rules_and_of_a_topic_that_was_made_anew_are_passed_over() {
+    let mut site = Site::new("foreign");
+    site.send(2_000);
+    site.fold_all("a");
+    site.lose_disk("a");
+    site.set("state.history_limit", "7");
+    let mut worker = site.worker("a");
+    worker.wait_ready();
+    site.wait_folded(&mut worker);
+    assert_eq!(worker.metric(RESTORES), 4.0, "those of items");
+    assert!(worker.metric(SKIPPED) >= 4.0);
+    worker.drain();
+    let dump = |site: &Site| site.site.dump(&site.site.data_dir("a"));
+    let rules = Rules { history_limit: 7, ttl_days: 180 };
+    oracle::assert_same(&dump(&site), &oracle::fold(&site.sent, rules));
+
+    // Made anew, with more records than the old one had.
+    let clicks = site.site.topic("click-events");
+    site.site.kafka.delete_topic(&clicks);
+    site.site.expect_ok(&["topics", "apply", "--partitions", &site.site.partitions.to_string()]);
+    let more: Vec<Event> = (0..6_000).map(|_| site.stream.draw()).collect();
+    let more: Vec<Event> = more.into_iter().filter(|e| e.source == Source::Click).collect();
+    site.site.deliver(&more);
+    site.lose_disk("a");
+    let mut worker = site.worker("a");
+    worker.wait_ready();
+    site.wait_folded(&mut worker);
+    assert_eq!(worker.metric(RESTORES), 4.0, "those of items");
+    worker.drain();
+    let expected = oracle::fold(&site.site.read_events(|_| true), rules);
+    oracle::assert_same(&dump(&site), &expected);
+}
+
+#[test]
+fn an_object_store_that_dies_and_hangs_stops_no_worker_and_is_waited_for_where_it_is_needed() {
+    let Some(s3) = S3::start_new("snapshots") else { return };
+    let mut site = Site::on("snapshots-s3", &s3);
+    site.set("snapshots.shutdown_seconds", "3");
+    site.send(2_000);
+    site.fold_all("a");
+    let before = site.digests("a");
+    site.lose_disk("a");
+    site.forget();
+
+    // Needed, and away: it waits and says so, and answers nothing as if it knew nobody.
+    s3.server.kill();
+    let mut worker = site.worker("a");
+    eventually("it says that it waits", || {
+        assert!(worker.is_running());
+        worker.log_text().contains("the shard waits for its snapshots").then_some(())
+    });
+    assert!(!worker.is_ready());
+    s3.server.start();
+    worker.wait_ready();
+    site.wait_folded(&mut worker);
+    worker.drain();
+    assert_eq!(site.digests("a"), before);
+
+    // Not needed, and hanging: folding goes on, and ending does not wait.
+    let mut worker = site.worker("a");
+    worker.wait_ready();
+    s3.pause();
+    site.send(1_000);
+    site.wait_folded(&mut worker);
+    worker.drain();
+    s3.server.start();
+    site.assert_knows_all("a");
+    site.lose_disk("a");
     site.fold_all("b");
     site.assert_knows_all("b");
 }

@@ -17,6 +17,7 @@ mod recommend;
 mod replay;
 mod rows;
 mod simulate;
+mod snapshots;
 mod state;
 mod topics;
 mod worker;

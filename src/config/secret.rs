@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 /// A text that is never shown.
 #[derive(Clone, Default)]

@@ -171,7 +171,8 @@ impl Identity {
 
 impl std::fmt::Display for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { rules: FoldRules { history_limit, ttl_days }, state_version, folded_from } = self;
+        let Self { rules: FoldRules { history_limit, ttl_days }, state_version, folded_from } =
+            self;
         write!(
             f,
             "{folded_from} (history_limit {history_limit}, ttl_days {ttl_days}, state version \

@@ -9,9 +9,9 @@ use metrics::{Histogram, histogram};
 
 use super::Context;
 use super::hot::HotTier;
-use super::snapshots::Snapshots;
 use super::joining::Joining;
 use super::shards::OwnedShard;
+use super::snapshots::Snapshots;
 use crate::event::{Interaction, Interactions};
 use crate::feature::FoldRecord;
 use crate::ids::stable_hash;

@@ -243,8 +243,7 @@ impl Worker {
         let ended = |thread: &JoinHandle<()>| {
             thread.is_finished() && thread.thread().name() != Some(items::FIRST_BASIS_THREAD)
         };
-        let mut threads =
-            self.threads.iter().chain(&self.hot_threads).chain(&self.snapshot_thread);
+        let mut threads = self.threads.iter().chain(&self.hot_threads).chain(&self.snapshot_thread);
         !self.stop.is_requested() && threads.any(ended)
     }
 

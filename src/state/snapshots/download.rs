@@ -1,5 +1,6 @@
 //! From a snapshot to a store.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -30,7 +31,8 @@ impl Depot {
     ) -> Result<(), SnapshotError> {
         for file in &manifest.files {
             // A name from elsewhere must not lead out of the folder.
-            if file.name.is_empty() || file.name.contains(['/', '\\']) || file.name.starts_with('.') {
+            if file.name.is_empty() || file.name.contains(['/', '\\']) || file.name.starts_with('.')
+            {
                 return Err(SnapshotError::damaged(&file.name, "it is no name of a store's file"));
             }
             let path = folder.join(&file.name);
@@ -46,12 +48,21 @@ impl Depot {
         File::open(folder).and_then(|opened| opened.sync_all()).map_err(io)
     }
 
-    /// Reads every part of a snapshot and looks whether it is what was written.
+    /// Reads every part of a snapshot and looks whether it is what was written, but for those whose
+    /// keys are in `verified`, to which it adds the others.
     ///
     /// # Errors
     /// [`SnapshotError`].
-    pub fn verify(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
-        manifest.files.iter().try_for_each(|file| self.parts(&file.parts, &mut |_| Ok(())))
+    pub fn verify(
+        &self,
+        manifest: &Manifest,
+        verified: &mut BTreeSet<String>,
+    ) -> Result<(), SnapshotError> {
+        let rest = manifest.parts().filter(|part| !verified.contains(&part.key));
+        let rest: Vec<Part> = rest.cloned().collect();
+        self.parts(&rest, &mut |_| Ok(()))?;
+        verified.extend(rest.into_iter().map(|part| part.key));
+        Ok(())
     }
 
     /// Hands the verified bytes of parts on, in order.

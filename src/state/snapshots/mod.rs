@@ -260,7 +260,11 @@ fn read_manifest(key: &str, bytes: Option<Bytes>) -> Result<Manifest, SnapshotEr
     }
     let manifest: Manifest = parse(key, &bytes)?;
     if manifest.format != manifest::FORMAT {
-        let what = format!("it is of format {}, and this version reads {}", manifest.format, manifest::FORMAT);
+        let what = format!(
+            "it is of format {}, and this version reads {}",
+            manifest.format,
+            manifest::FORMAT
+        );
         return Err(SnapshotError::damaged(key, what));
     }
     Ok(manifest)
@@ -291,7 +295,9 @@ pub struct Found {
 pub fn find_all(objects: &Objects, prefix: &str) -> Result<Vec<Found>, SnapshotError> {
     let mut found = Vec::new();
     for object in objects.list(SNAPSHOTS)? {
-        let Some(rest) = object.key.strip_prefix(&format!("{SNAPSHOTS}/{prefix}")) else { continue };
+        let Some(rest) = object.key.strip_prefix(&format!("{SNAPSHOTS}/{prefix}")) else {
+            continue;
+        };
         let mut parts = rest.split('/');
         let (shard, _lineage, kind) = (parts.next(), parts.next(), parts.next());
         let Some(shard) = shard.and_then(ShardName::parse) else { continue };

@@ -49,7 +49,8 @@ impl Depot {
         let Some(now) = all.map(|object| object.modified_ms).max() else {
             return Ok(Collected::default());
         };
-        let is_old = |object: &ObjectInfo, times: i64| now - object.modified_ms > retention.grace_ms * times;
+        let is_old =
+            |object: &ObjectInfo, times: i64| now - object.modified_ms > retention.grace_ms * times;
         let mut collected = Collected::default();
         let kept = self.kept(&listing, retention.keep)?;
         for dead in listing.manifests.iter().filter(|m| !kept.contains(&m.key) && is_old(m, 1)) {

@@ -101,7 +101,8 @@ impl Depot {
         self.objects.create(&key, bytes)?;
         let listing = self.list()?;
         let planned = self.planned(&listing)?;
-        let stays = |part: &Part| listing.parts.contains_key(&part.key) && !planned.contains(&part.key);
+        let stays =
+            |part: &Part| listing.parts.contains_key(&part.key) && !planned.contains(&part.key);
         if manifest.parts().all(stays) {
             return Ok(key);
         }

@@ -41,8 +41,8 @@ impl Ingest {
     /// from a snapshot, or begins empty.
     fn open_or_rebuild(&self, partition: i32, log: &Log<'_>) -> Result<Shard, HandlerError> {
         loop {
-            let was_there = restoring::is_store(&self.store_path(partition))
-                || self.restore(partition, log)?;
+            let was_there =
+                restoring::is_store(&self.store_path(partition)) || self.restore(partition, log)?;
             match self.open(partition) {
                 Ok(shard) => return Ok(shard),
                 Err(error) if error.spares_store() || !was_there => return Err(error.into()),

@@ -10,9 +10,7 @@ use crate::config::Config;
 use crate::kafka::{HandlerError, Log, Position, Reader, TopicPartition};
 use crate::objects::Objects;
 use crate::runtime::Stop;
-use crate::state::snapshots::{
-    Depot, Manifest, ORIGINS, ShardName, SnapshotError, SourcePosition,
-};
+use crate::state::snapshots::{Depot, Manifest, ORIGINS, ShardName, SnapshotError, SourcePosition};
 use crate::telemetry::names;
 use crate::worker::stores;
 
@@ -199,7 +197,8 @@ impl Restorer<'_> {
                 let why = format!("{tp} holds {low} to {high}, the snapshot expects {next}");
                 return Ok(Some(("ahead_of_log", why)));
             }
-            let Some(anchor) = anchor.filter(|anchor| (*low..*high).contains(&anchor.offset)) else {
+            let Some(anchor) = anchor.filter(|anchor| (*low..*high).contains(&anchor.offset))
+            else {
                 continue;
             };
             if self.hash_at(tp, anchor.offset)?.is_some_and(|hash| hash != anchor.hash) {

@@ -123,7 +123,10 @@ mod tests {
             let now = begun + n * 10 * SECOND;
             let position = u64::from(n);
             let began = (0..3).find(|p| schedule.begin(shard(*p), position, now).is_some());
-            assert!((0..3).all(|p| schedule.begin(shard(p), position, now).is_none()), "one at once");
+            assert!(
+                (0..3).all(|p| schedule.begin(shard(p), position, now).is_none()),
+                "one at once"
+            );
             turns.push(began.unwrap());
             schedule.made(shard(began.unwrap()), now + 9 * SECOND);
         }
