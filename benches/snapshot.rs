@@ -160,9 +160,8 @@ fn requests(samples: u64, rounds: u64) {
     let (mut bare, mut beside, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let [mut a, mut b] = [&without, &with].map(|config| ask(config, samples));
-        let [a, b] = [&mut a, &mut b].map(|times| {
-            (common::median(times) * 1e3, common::quantile(times, 0.99) * 1e3)
-        });
+        let [a, b] = [&mut a, &mut b]
+            .map(|times| (common::median(times) * 1e3, common::quantile(times, 0.99) * 1e3));
         println!("round {round}: without {a:.2?} ms, with {b:.2?} ms");
         ratios.push(b.1 / a.1);
         bare.push(a);

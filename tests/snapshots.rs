@@ -12,6 +12,7 @@ use common::events::{Event, Source, Stream};
 use common::eventually;
 use common::installation::Installation;
 use common::oracle::{self, DEFAULT_RULES, Rules};
+use common::requests::{Ask, Client};
 use common::s3::{CREDENTIALS, S3};
 use common::worker::Worker;
 use serde_json::Value;
@@ -186,6 +187,25 @@ fn a_lost_disk_is_made_anew_from_snapshots_also_where_the_topics_have_forgotten_
 }
 
 #[test]
+fn a_worker_that_comes_back_after_the_log_has_passed_it_takes_the_snapshot_of_another() {
+    let mut site = Site::new("behind");
+    site.send(2_000);
+    site.fold_all("a");
+    site.send(2_000);
+    site.fold_all("b");
+    let before = site.digests("b");
+    site.forget();
+    let mut worker = site.worker("a");
+    worker.wait_ready();
+    site.wait_folded(&mut worker);
+    assert_eq!((worker.metric(RESTORES), worker.metric(LOST)), (8.0, 0.0));
+    worker.drain();
+    assert_eq!(site.digests("a"), before);
+    site.assert_knows_all("a");
+    assert!(site.site.data_dir("a").join("user-0.set-aside").is_dir());
+}
+
+#[test]
 fn a_worker_that_is_killed_while_it_uploads_and_loses_its_disk_each_time_knows_everything() {
     let mut site = Site::new("kill-upload");
     // So that an upload takes as long as a worker lives.
@@ -340,6 +360,8 @@ fn an_object_store_that_dies_and_hangs_stops_no_worker_and_is_waited_for_where_i
         worker.log_text().contains("the shard waits for its snapshots").then_some(())
     });
     assert!(!worker.is_ready());
+    let answer = Client::new(&site.site).ask(&Ask::of(&site.sent[0].user));
+    assert!(answer.error().is_empty() && answer.degraded().contains(&"user_state"), "{answer:?}");
     s3.server.start();
     worker.wait_ready();
     site.wait_folded(&mut worker);

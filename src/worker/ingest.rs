@@ -4,7 +4,7 @@ mod opening;
 
 pub(super) use opening::position;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,8 @@ struct Ingest {
     /// By partition. Few, and looked up for every record: a tree of one node is faster than a
     /// hash.
     owned: BTreeMap<i32, Ours>,
+    /// Shards that are answered for before their stores are there.
+    stand_ins: BTreeSet<i32>,
     last_commit: Instant,
     last_note: Instant,
     folded: [Counter; 3],
@@ -130,6 +132,7 @@ impl Ingest {
             tracker,
             committer,
             owned: BTreeMap::new(),
+            stand_ins: BTreeSet::new(),
             last_commit: Instant::now(),
             last_note: Instant::now(),
         })
@@ -158,6 +161,11 @@ impl Ingest {
         }
         for partition in std::mem::take(&mut self.owned).into_keys() {
             self.release(partition);
+        }
+        for partition in self.stand_ins.clone() {
+            if let Err(error) = self.end_stand_in(partition) {
+                tracing::debug!(%error, "an empty store stays for now");
+            }
         }
     }
 
@@ -378,7 +386,14 @@ impl RecordHandler for Ingest {
         }
         let mut starts = Vec::with_capacity(partitions.len());
         let mut opened: Vec<i32> = Vec::new();
-        for (partition, topics) in by_shard {
+        // Whoever waits for a snapshot does not let the others wait.
+        let (ready, waiting): (Vec<_>, Vec<_>) = by_shard
+            .into_iter()
+            .partition(|(p, _)| self.owned.contains_key(p) || self.has_store(*p));
+        for (partition, _) in &waiting {
+            self.stand_in(*partition, log)?;
+        }
+        for (partition, topics) in ready.into_iter().chain(waiting) {
             starts.extend(self.take(partition, &topics, log)?);
             // Its users are answered while the next store is opened.
             self.control.open(partition);

@@ -16,8 +16,8 @@ use crate::objects::ObjectInfo;
 pub struct Retention {
     /// Snapshots.
     pub keep: usize,
-    /// Milliseconds after which an object that nothing uses may go. Longer than an upload takes,
-    /// whose parts are used by nothing until its manifest is there.
+    /// Milliseconds after which a part that no manifest names may go. Longer than an upload takes,
+    /// whose parts are named by none until it has ended.
     pub grace_ms: i64,
 }
 
@@ -52,8 +52,7 @@ impl Depot {
         let is_old =
             |object: &ObjectInfo, times: i64| now - object.modified_ms > retention.grace_ms * times;
         let mut collected = Collected::default();
-        let kept = self.kept(&listing, retention.keep)?;
-        for dead in listing.manifests.iter().filter(|m| !kept.contains(&m.key) && is_old(m, 1)) {
+        for dead in self.dead(&listing, retention.keep, |manifest| is_old(manifest, 1))? {
             self.objects.delete(&dead.key)?;
             collected.manifests += 1;
         }
@@ -93,18 +92,26 @@ impl Depot {
         Ok(collected)
     }
 
-    /// The manifests that stay: good ones that have come furthest, and as many that are the newest
-    /// by the store's clock. They are the same, but where a topic was made anew: then those of the
-    /// old one have come further than any of the new one will for long.
-    fn kept(&self, listing: &Listing, keep: usize) -> Result<BTreeSet<String>, SnapshotError> {
+    /// The manifests that go. Good ones stay that have come furthest, and as many that are the newest
+    /// by the store's clock: they are the same, but where a topic was made anew, as then those of
+    /// the old one have come further than any of the new one will for long. One that cannot be read
+    /// goes when it is old.
+    fn dead<'a>(
+        &self,
+        listing: &'a Listing,
+        keep: usize,
+        is_old: impl Fn(&ObjectInfo) -> bool,
+    ) -> Result<Vec<&'a ObjectInfo>, SnapshotError> {
         let good: BTreeSet<String> =
             self.read_good(listing)?.into_iter().map(|(key, _)| key).collect();
-        let mut all: Vec<&ObjectInfo> =
-            listing.manifests.iter().filter(|m| good.contains(&m.key)).collect();
-        let mut kept: BTreeSet<String> = all.iter().take(keep).map(|m| m.key.clone()).collect();
+        let (mut all, unreadable): (Vec<&ObjectInfo>, Vec<&ObjectInfo>) =
+            listing.manifests.iter().partition(|manifest| good.contains(&manifest.key));
+        let mut kept: BTreeSet<&str> = all.iter().take(keep).map(|m| m.key.as_str()).collect();
         all.sort_by_key(|manifest| std::cmp::Reverse(manifest.modified_ms));
-        kept.extend(all.iter().take(keep).map(|manifest| manifest.key.clone()));
-        Ok(kept)
+        kept.extend(all.iter().take(keep).map(|manifest| manifest.key.as_str()));
+        all.retain(|manifest| !kept.contains(manifest.key.as_str()));
+        all.extend(unreadable.into_iter().filter(|manifest| is_old(manifest)));
+        Ok(all)
     }
 
     /// The parts that the manifests of now name; `None` while one of them cannot be read, and so

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -36,7 +36,7 @@ pub struct Uploaded {
 #[derive(Default)]
 pub struct Known {
     /// Contents of files that never change: by name, size and time, the SHA-256 of each part.
-    files: HashMap<(String, u64, SystemTime), Vec<String>>,
+    files: HashMap<(String, u64, Duration), Vec<String>>,
     /// Keys of own parts, by SHA-256; maybe of an attempt that failed.
     parts: HashMap<String, String>,
 }
@@ -130,6 +130,7 @@ impl Sending<'_> {
             let metadata = std::fs::metadata(&path).map_err(io)?;
             // Tables never change once they are written; the others are small.
             let changed = metadata.modified().map_err(io)?;
+            let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
             let is_table = name.ends_with(".sst");
             let id = is_table.then(|| (name.clone(), metadata.len(), changed));
             let hashes = id.as_ref().and_then(|id| self.known.files.get(id)).cloned();

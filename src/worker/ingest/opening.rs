@@ -37,15 +37,48 @@ impl Ingest {
         self.open_at(&self.store_path(partition), partition)
     }
 
+    /// Whether there is a store for a shard on this disk.
+    pub(super) fn has_store(&self, partition: i32) -> bool {
+        restoring::is_store(&self.store_path(partition))
+    }
+
+    /// Opens a shard's store, and makes way for a snapshot where the store ends before its log begins
+    /// and the snapshot knows more.
+    fn open_best(
+        &mut self,
+        partition: i32,
+        bounds: &[Bound],
+        log: &Log<'_>,
+    ) -> Result<Shard, HandlerError> {
+        let (shard, is_restored) = self.open_or_rebuild(partition, log)?;
+        let progress = shard.progress();
+        let keeps_history = self.context.snapshots.is_some();
+        if is_restored || !keeps_history || misfit(&progress, bounds, is_before).is_none() {
+            return Ok(shard);
+        }
+        drop(shard);
+        self.restore(partition, position(&progress), log)?;
+        Ok(self.open_or_rebuild(partition, log)?.0)
+    }
+
     /// Opens a shard's store. One that cannot be used is set aside; where there is none, it is made
-    /// from a snapshot, or begins empty.
-    fn open_or_rebuild(&self, partition: i32, log: &Log<'_>) -> Result<Shard, HandlerError> {
+    /// from a snapshot, which is told, or begins empty.
+    fn open_or_rebuild(
+        &mut self,
+        partition: i32,
+        log: &Log<'_>,
+    ) -> Result<(Shard, bool), HandlerError> {
+        let mut is_restored = false;
         loop {
-            let was_there =
-                restoring::is_store(&self.store_path(partition)) || self.restore(partition, log)?;
+            let was_there = self.has_store(partition);
+            if !was_there {
+                is_restored = self.restore(partition, 0, log)?;
+            }
             match self.open(partition) {
-                Ok(shard) => return Ok(shard),
-                Err(error) if error.spares_store() || !was_there => return Err(error.into()),
+                Ok(shard) => return Ok((shard, is_restored)),
+                Err(error) if error.spares_store() || !(was_there || is_restored) => {
+                    return Err(error.into());
+                }
                 Err(error) => self.set_aside(partition, error.reason(), &error.to_string())?,
             }
         }
@@ -68,19 +101,46 @@ impl Ingest {
         })
     }
 
-    /// Makes a shard's store from a snapshot, where there is one. Its users are answered meanwhile,
-    /// by an empty store that says that it is being restored.
-    fn restore(&self, partition: i32, log: &Log<'_>) -> Result<bool, HandlerError> {
-        let Some(restorer) = self.restorer(partition, log) else { return Ok(false) };
+    /// Lets the users of a shard be answered, before its store is there, by an empty one that says
+    /// that it is being restored, and asks the hot tier.
+    pub(super) fn stand_in(&mut self, partition: i32, log: &Log<'_>) -> Result<(), HandlerError> {
+        if self.context.snapshots.is_none() || self.stand_ins.contains(&partition) {
+            return Ok(());
+        }
         let path = self.store_path(partition).with_extension("stand-in");
         restoring::remove(&path)?;
-        let stand_in = self.open_at(&path, partition)?;
-        let ours = OwnedShard::new(stand_in, 0, 0, None);
-        self.context.shards.insert(partition, Arc::new(ours));
+        let stand_in = OwnedShard::new(self.open_at(&path, partition)?, 0, 0, None);
+        for (input, topic) in &self.topics {
+            let tp = TopicPartition { topic: topic.clone(), partition };
+            stand_in.set_target(*input, log.bounds(&tp)?.1);
+        }
+        self.context.shards.insert(partition, Arc::new(stand_in));
         self.control.open(partition);
-        let restored = restorer.restore();
+        self.stand_ins.insert(partition);
+        Ok(())
+    }
+
+    pub(super) fn end_stand_in(&mut self, partition: i32) -> std::io::Result<()> {
+        if !self.stand_ins.remove(&partition) {
+            return Ok(());
+        }
         self.release(partition);
-        restoring::remove(&path)?;
+        restoring::remove(&self.store_path(partition).with_extension("stand-in"))
+    }
+
+    /// Makes a shard's store from a snapshot that has come further than `beyond`, where there is one.
+    fn restore(
+        &mut self,
+        partition: i32,
+        beyond: u64,
+        log: &Log<'_>,
+    ) -> Result<bool, HandlerError> {
+        self.stand_in(partition, log)?;
+        let restored = match self.restorer(partition, log) {
+            Some(restorer) => restorer.restore(beyond),
+            None => Ok(false),
+        };
+        self.end_stand_in(partition)?;
         restored
     }
 
@@ -107,20 +167,29 @@ impl Ingest {
         }
         let mut ours = match self.owned.remove(&partition) {
             Some(ours) => ours,
-            None => self.ours(self.open_or_rebuild(partition, log)?)?,
+            None => {
+                let shard = self.open_best(partition, &bounds, log)?;
+                self.ours(shard)?
+            }
         };
         let progress = ours.shard.shard.progress();
-        if let Some(misfit) = self.misfit(partition, &progress, &bounds, log)? {
+        // Where history is kept, a store that knows it is worth more than a log without a gap.
+        let is_out: IsOut = match self.context.snapshots {
+            Some(_) => is_beyond,
+            None => |next, low, high| is_beyond(next, low, high) || is_before(next, low, high),
+        };
+        if let Some(why) = misfit(&progress, &bounds, is_out) {
             let was_running = self.context.shards.get(partition).is_some();
             drop(ours);
             self.release(partition);
-            self.set_aside(partition, misfit.reason, &misfit.why)?;
+            self.set_aside(partition, "offset_out_of_range", &why)?;
             if was_running {
                 // The other topic of this shard is already being consumed and must start over
                 // too: everything is assigned afresh.
-                return Err(format!("shard {partition} is rebuilt: {}", misfit.why).into());
+                return Err(format!("shard {partition} is rebuilt: {why}").into());
             }
-            ours = self.ours(self.open_or_rebuild(partition, log)?)?;
+            let shard = self.open_best(partition, &bounds, log)?;
+            ours = self.ours(shard)?;
         }
         tell_what_is_lost(&ours.shard.shard.progress(), &bounds);
         let starts = bounds
@@ -137,34 +206,6 @@ impl Ingest {
         }
         self.owned.insert(partition, ours);
         Ok(starts)
-    }
-
-    /// Why a store has to go, if it has.
-    fn misfit(
-        &self,
-        partition: i32,
-        progress: &Progress,
-        bounds: &[Bound],
-        log: &Log<'_>,
-    ) -> Result<Option<Misfit>, HandlerError> {
-        let of = |is: fn(i64, i64, i64) -> bool| {
-            events(bounds).find_map(|(topic, tp, (low, high))| {
-                let next = progress.of(*topic).next_offset;
-                is(next, *low, *high)
-                    .then(|| format!("{tp} holds {low} to {high}, the store expects {next}"))
-            })
-        };
-        if let Some(why) = of(|next, _, high| next > high) {
-            return Ok(Some(Misfit { reason: "offset_out_of_range", why }));
-        }
-        let Some(why) = of(|next, low, _| next > 0 && next < low) else { return Ok(None) };
-        // Where history is to be kept, what a store has is worth more than a log without a gap.
-        let reason = match self.restorer(partition, log) {
-            None => "offset_out_of_range",
-            Some(restorer) if restorer.is_beyond(position(progress))? => "behind_log",
-            Some(_) => return Ok(None),
-        };
-        Ok(Some(Misfit { reason, why }))
     }
 
     fn ours(&self, shard: Shard) -> Result<Ours, StoreError> {
@@ -194,10 +235,24 @@ impl Ingest {
     }
 }
 
-/// Why a store has to go.
-struct Misfit {
-    reason: &'static str,
-    why: String,
+/// Whether the next offset to fold, a log's first and its end do not fit each other.
+type IsOut = fn(i64, i64, i64) -> bool;
+
+fn is_beyond(next: i64, _: i64, high: i64) -> bool {
+    next > high
+}
+
+fn is_before(next: i64, low: i64, _: i64) -> bool {
+    next > 0 && next < low
+}
+
+/// The first topic that a store does not fit, as a sentence.
+fn misfit(progress: &Progress, bounds: &[Bound], is_out: IsOut) -> Option<String> {
+    events(bounds).find_map(|(topic, tp, (low, high))| {
+        let next = progress.of(*topic).next_offset;
+        is_out(next, *low, *high)
+            .then(|| format!("{tp} holds {low} to {high}, the store expects {next}"))
+    })
 }
 
 pub(super) fn name_of(partition: i32) -> ShardName {

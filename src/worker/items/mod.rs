@@ -166,19 +166,44 @@ impl Items {
         ItemShard::new(ItemStore::open(&self.store_path(partition), &self.resources, &access)?)
     }
 
+    /// Opens a shard's store, and makes way for a snapshot where the store ends before its log begins
+    /// and the snapshot knows more.
+    fn open_best(
+        &self,
+        tp: &TopicPartition,
+        low: i64,
+        log: &Log<'_>,
+    ) -> Result<ItemShard, HandlerError> {
+        let (shard, is_restored) = self.open_or_rebuild(tp.partition, log)?;
+        let next = shard.progress().statistics.next;
+        let Some(restorer) = self.restorer(tp.partition, log) else { return Ok(shard) };
+        if is_restored || !is_before(next, low) {
+            return Ok(shard);
+        }
+        drop(shard);
+        restorer.restore(next.unsigned_abs())?;
+        Ok(self.open_or_rebuild(tp.partition, log)?.0)
+    }
+
     /// Opens a shard's store. One that cannot be used is set aside; where there is none, it is made
-    /// from a snapshot, or begins empty.
-    fn open_or_rebuild(&self, partition: i32, log: &Log<'_>) -> Result<ItemShard, HandlerError> {
+    /// from a snapshot, which is told, or begins empty.
+    fn open_or_rebuild(
+        &self,
+        partition: i32,
+        log: &Log<'_>,
+    ) -> Result<(ItemShard, bool), HandlerError> {
         let path = self.store_path(partition);
+        let mut is_restored = false;
         loop {
-            let was_there = restoring::is_store(&path)
-                || match self.restorer(partition, log) {
-                    Some(restorer) => restorer.restore()?,
-                    None => false,
-                };
+            let was_there = restoring::is_store(&path);
+            if !was_there && let Some(restorer) = self.restorer(partition, log) {
+                is_restored = restorer.restore(0)?;
+            }
             match self.open(partition) {
-                Ok(shard) => return Ok(shard),
-                Err(error) if error.spares_store() || !was_there => return Err(error.into()),
+                Ok(shard) => return Ok((shard, is_restored)),
+                Err(error) if error.spares_store() || !(was_there || is_restored) => {
+                    return Err(error.into());
+                }
                 Err(error) => set_aside(&path, error.reason(), &error.to_string())?,
             }
         }
@@ -209,45 +234,25 @@ impl Items {
         Subject { identity: self.identity(partition), read }
     }
 
-    /// Why a store has to go, if it has: by what it is called, and as a sentence.
-    fn misfit(
-        &self,
-        tp: &TopicPartition,
-        next: i64,
-        (low, high): (i64, i64),
-        log: &Log<'_>,
-    ) -> Result<Option<(&'static str, String)>, HandlerError> {
-        let why = format!("{tp} holds {low} to {high}, the store expects {next}");
-        if next > high {
-            return Ok(Some(("offset_out_of_range", why)));
-        }
-        if next == 0 || next >= low {
-            return Ok(None);
-        }
-        // As with users: where history is to be kept, a gap is the lesser evil.
-        match self.restorer(tp.partition, log) {
-            None => Ok(Some(("offset_out_of_range", why))),
-            Some(restorer) if restorer.is_beyond(next.unsigned_abs())? => {
-                Ok(Some(("behind_log", why)))
-            }
-            Some(_) => Ok(None),
-        }
-    }
-
     /// Opens a shard and finds where to go on, wiping it where the log no longer fits.
     fn take(&mut self, tp: &TopicPartition, log: &Log<'_>) -> Result<Assigned, HandlerError> {
         let (low, high) = log.bounds(tp)?;
-        let mut shard = self.open_or_rebuild(tp.partition, log)?;
+        let mut shard = self.open_best(tp, low, log)?;
         let next = shard.progress().statistics.next;
-        if let Some((reason, why)) = self.misfit(tp, next, (low, high), log)? {
+        // As with users: where history is kept, a gap is the lesser evil.
+        if next > high || (is_before(next, low) && self.context.snapshots.is_none()) {
+            let why = format!("{tp} holds {low} to {high}, the store expects {next}");
             drop(shard);
-            set_aside(&self.store_path(tp.partition), reason, &why)?;
-            shard = self.open_or_rebuild(tp.partition, log)?;
+            set_aside(&self.store_path(tp.partition), "offset_out_of_range", &why)?;
+            shard = self.open_best(tp, low, log)?;
         }
         let next = shard.progress().statistics.next;
-        if next > 0 && next < low {
+        if is_before(next, low) {
             counter!(names::RECORDS_LOST).increment((low - next).unsigned_abs());
-            tracing::error!(topic = %tp, next, low, "records are lost: the items' states end before the log begins");
+            tracing::error!(
+                topic = %tp, next, low,
+                "records are lost: the items' states end before the log begins"
+            );
         }
         let offset = shard.start(low);
         shard.target = high;
@@ -378,6 +383,11 @@ impl Items {
         self.context.items.note_owns_first(self.owned.contains_key(&0));
         gauge!(names::ITEM_SHARDS).set(self.owned.len() as f64);
     }
+}
+
+/// Whether a store knows something, and ends before its log begins.
+fn is_before(next: i64, low: i64) -> bool {
+    next > 0 && next < low
 }
 
 fn name_of(partition: i32) -> ShardName {

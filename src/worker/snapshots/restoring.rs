@@ -39,38 +39,25 @@ pub struct Restorer<'a> {
 type Bounds = Vec<(TopicPartition, (i64, i64))>;
 
 impl Restorer<'_> {
-    /// Makes the store, where there is a snapshot for it. Returns whether there was.
+    /// Makes the store of the best snapshot that has folded more records than `beyond`, and puts it
+    /// in the place of one that is there. Returns whether there was such a snapshot; else all is as
+    /// it was.
     ///
     /// An object store that is away is waited for, unless the log still has everything: a store that
     /// is rebuilt from a log that has not is less than what the snapshot holds, and would soon take
     /// its place.
     ///
     /// # Errors
-    /// Where Kafka or this disk fails, or the worker stops: nothing is there then, and the next
-    /// attempt begins anew.
-    pub fn restore(&self) -> Result<bool, HandlerError> {
+    /// Where Kafka or this disk fails, or the worker stops: nothing has changed then.
+    pub fn restore(&self, beyond: u64) -> Result<bool, HandlerError> {
         let bounds = self.bounds()?;
         let is_whole = bounds.iter().all(|(_, (low, _))| *low == 0);
-        let restored = self.while_away(is_whole, || self.try_restore(&bounds))?;
-        let Some(restored) = restored else { return Ok(false) };
-        if !restored && !is_whole {
+        let restored = self.while_away(is_whole, || self.try_restore(&bounds, beyond))?;
+        if !restored && !is_whole && beyond == 0 {
             let shard = self.shard;
             tracing::warn!(%shard, "no snapshot: what the log no longer has is not known");
         }
         Ok(restored)
-    }
-
-    /// Whether there is a snapshot that has folded more records than `position`.
-    ///
-    /// # Errors
-    /// See [`Restorer::restore`].
-    pub fn is_beyond(&self, position: u64) -> Result<bool, HandlerError> {
-        let bounds = self.bounds()?;
-        let newest = self.while_away(false, || {
-            let depot = self.depot()?;
-            Ok(self.choose(&depot, &bounds, &mut Vec::new())?.map(|(_, m)| m.position()))
-        })?;
-        Ok(newest.flatten().is_some_and(|newest| newest > position))
     }
 
     fn bounds(&self) -> Result<Bounds, HandlerError> {
@@ -83,16 +70,16 @@ impl Restorer<'_> {
         Ok(Depot::new(objects, &self.config.topics.prefix, self.shard, &self.identity))
     }
 
-    /// Tries until the object store answers; `None` where it does not and nothing is lost by that.
-    fn while_away<T>(
+    /// Tries until the object store answers; false where it does not and nothing is lost by that.
+    fn while_away(
         &self,
         goes_on_without: bool,
-        mut attempt: impl FnMut() -> Result<T, HandlerError>,
-    ) -> Result<Option<T>, HandlerError> {
+        mut attempt: impl FnMut() -> Result<bool, HandlerError>,
+    ) -> Result<bool, HandlerError> {
         let shard = self.shard;
         loop {
             let error = match attempt() {
-                Ok(done) => return Ok(Some(done)),
+                Ok(restored) => return Ok(restored),
                 Err(error) => error,
             };
             if !matches!(error.downcast_ref(), Some(SnapshotError::Object(_))) {
@@ -100,7 +87,7 @@ impl Restorer<'_> {
             }
             if goes_on_without {
                 tracing::warn!(%error, %shard, "snapshots are not looked at; the log has everything");
-                return Ok(None);
+                return Ok(false);
             }
             tracing::error!(
                 %error, %shard,
@@ -116,14 +103,16 @@ impl Restorer<'_> {
         }
     }
 
-    fn try_restore(&self, bounds: &Bounds) -> Result<bool, HandlerError> {
+    fn try_restore(&self, bounds: &Bounds, beyond: u64) -> Result<bool, HandlerError> {
         let begun = Instant::now();
         let depot = self.depot()?;
         for (folder, manifests) in depot.foreign()? {
             self.skip(&folder, "other_identity", &format!("{manifests} from another log or rules"));
         }
         let mut passed = Vec::new();
-        while let Some((key, manifest)) = self.choose(&depot, bounds, &mut passed)? {
+        while let Some((key, manifest)) = self.choose(&depot, bounds, &mut passed)?
+            && manifest.position() > beyond
+        {
             match self.download(&depot, &key, &manifest) {
                 Ok(()) => {
                     let (shard, bytes, took) = (self.shard, manifest.bytes(), begun.elapsed());
@@ -249,7 +238,11 @@ impl Restorer<'_> {
         std::fs::write(folder.join(ORIGINS), all.join("\n"))?;
         // An empty folder may have been made for it; anything else was a store once.
         if self.path.exists() && std::fs::remove_dir(&self.path).is_err() {
-            stores::set_aside(&self.path, "damaged", "it is no store")?;
+            let why = match is_store(&self.path) {
+                true => "it ends before its log begins, and a snapshot has come further",
+                false => "it is no store",
+            };
+            stores::set_aside(&self.path, "replaced", why)?;
         }
         std::fs::rename(&folder, &self.path)?;
         Ok(())
