@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::{Depot, Listing, SnapshotError};
 use crate::objects::ObjectInfo;
+use crate::time::DAY_MS;
 
 /// What is kept.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +22,10 @@ pub struct Retention {
     pub grace_ms: i64,
 }
 
-/// After so many times the grace the plan of a collector that has not come back is removed: it is
-/// dead, or it would have deleted by then what it had found dead.
-const LOST_AFTER: i64 = 2;
+/// Milliseconds after which the plan of a collector that has not come back is removed: it is dead, or
+/// it would have deleted by then what it had found dead. Shorter: one that was only asleep deletes
+/// what somebody relies on by now, and nobody sees that it is about to.
+const PLAN_LOST_MS: i64 = 2 * DAY_MS;
 
 /// What was given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,15 +51,13 @@ impl Depot {
         let Some(now) = all.map(|object| object.modified_ms).max() else {
             return Ok(Collected::default());
         };
-        let is_old =
-            |object: &ObjectInfo, times: i64| now - object.modified_ms > retention.grace_ms * times;
-        let mut collected = Collected::default();
-        for dead in self.dead(&listing, retention.keep, |manifest| is_old(manifest, 1))? {
+        let is_old = |object: &ObjectInfo| now - object.modified_ms > retention.grace_ms;
+        for dead in self.dead(&listing, retention.keep, is_old)? {
             self.objects.delete(&dead.key)?;
             collected.manifests += 1;
         }
-        collected = self.collect_parts(&listing, collected, |part| is_old(part, 1), plan)?;
-        for lost in listing.plans.iter().filter(|plan| is_old(plan, LOST_AFTER)) {
+        collected = self.collect_parts(&listing, collected, is_old, plan)?;
+        for lost in listing.plans.iter().filter(|plan| now - plan.modified_ms > PLAN_LOST_MS) {
             self.objects.delete(&lost.key)?;
         }
         Ok(collected)
