@@ -2,6 +2,7 @@
 //! what requests notice of one that is being sent.
 //!
 //! `cargo bench --bench snapshot -- [users, default 200000] [rounds, default 3] [requests, default 2000]`
+//! Without users, or without requests, that part is left out.
 
 mod common;
 
@@ -31,8 +32,13 @@ const USERS: u64 = 20_000;
 fn main() {
     let numbers: Vec<u64> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let number = |n: usize, default| numbers.get(n).copied().unwrap_or(default);
-    restoring(number(0, 200_000), number(1, 3));
-    requests(number(2, 2_000), number(1, 3));
+    let (users, rounds, samples) = (number(0, 200_000), number(1, 3), number(2, 2_000));
+    if users > 0 {
+        restoring(users, rounds);
+    }
+    if samples > 0 {
+        requests(samples, rounds);
+    }
 }
 
 /// Folds events of `users` from the `first`-th on.

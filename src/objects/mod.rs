@@ -188,6 +188,25 @@ impl Objects {
         self.runtime.block_on(futures_util::stream::iter(reads).buffered(CONCURRENT).try_collect())
     }
 
+    /// Hands several objects on, one after the other in the order of their keys, while up to `ahead`
+    /// more are being read.
+    ///
+    /// # Errors
+    /// The first [`ObjectError`], or what `each` returns.
+    pub fn get_each<E: From<ObjectError>>(
+        &self,
+        keys: &[String],
+        ahead: usize,
+        mut each: impl FnMut(Option<Bytes>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let reads = keys.iter().map(|key| read(&*self.store, key));
+        let mut reads = futures_util::stream::iter(reads).buffered(ahead.max(1));
+        while let Some(bytes) = self.runtime.block_on(reads.next()) {
+            each(bytes?)?;
+        }
+        Ok(())
+    }
+
     /// All objects below `folder`, by key.
     ///
     /// # Errors

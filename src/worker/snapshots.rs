@@ -71,14 +71,14 @@ struct Job {
     is_last: bool,
 }
 
-/// The snapshots of a worker, where they are wanted, and the thread that sends them.
+/// Snapshots, and the thread that sends them.
+type Started = (Arc<Snapshots>, JoinHandle<()>);
+
+/// The snapshots of a worker, where they are wanted.
 ///
 /// # Errors
 /// [`WorkerError`] where the object store's settings make no sense.
-pub fn start(
-    config: &Config,
-    stop: &Stop,
-) -> Result<Option<(Arc<Snapshots>, JoinHandle<()>)>, WorkerError> {
+pub fn start(config: &Config, stop: &Stop) -> Result<Option<Started>, WorkerError> {
     let settings = &config.snapshots;
     if !settings.enabled {
         return Ok(None);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Part};
 use super::{Depot, SnapshotError};
@@ -13,8 +13,8 @@ use crate::objects::sha256_hex;
 /// store have to be set aside, one a line, its own first.
 pub const ORIGINS: &str = "restored-from";
 
-/// Parts read side by side; as many are in memory.
-const CONCURRENT: usize = 8;
+/// Parts that are read while one is being looked at; as many are in memory.
+const AHEAD: usize = 8;
 
 impl Depot {
     /// Writes the files of a snapshot into `folder`, which must be empty, and makes them durable.
@@ -29,23 +29,39 @@ impl Depot {
         folder: &Path,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), SnapshotError> {
+        let mut paths = Vec::with_capacity(manifest.files.len());
         for file in &manifest.files {
             // A name from elsewhere must not lead out of the folder.
             if file.name.is_empty() || file.name.contains(['/', '\\']) || file.name.starts_with('.')
             {
                 return Err(SnapshotError::damaged(&file.name, "it is no name of a store's file"));
             }
-            let path = folder.join(&file.name);
-            let io = |source| SnapshotError::Io { path: path.clone(), source };
-            let mut written = File::create_new(&path).map_err(io)?;
-            self.parts(&file.parts, &mut |bytes| {
-                written.write_all(bytes).map_err(io)?;
-                if pace(bytes.len() as u64) { Ok(()) } else { Err(SnapshotError::Stopped) }
-            })?;
-            written.sync_all().map_err(io)?;
+            paths.push(folder.join(&file.name));
         }
-        let io = |source| SnapshotError::Io { path: folder.to_owned(), source };
-        File::open(folder).and_then(|opened| opened.sync_all()).map_err(io)
+        // One file after the other: each part says which it is of.
+        let owners = manifest.files.iter().zip(&paths);
+        let mut owners = owners.flat_map(|(file, path)| file.parts.iter().map(move |_| path));
+        let mut open: Option<(&PathBuf, File)> = None;
+        let all: Vec<&Part> = manifest.parts().collect();
+        let io = |path: &Path, source| SnapshotError::Io { path: path.to_owned(), source };
+        for path in &paths {
+            File::create_new(path).map_err(|e| io(path, e))?;
+        }
+        self.parts(&all, &mut |bytes| {
+            let Some(path) = owners.next() else { return Ok(()) };
+            let mut file = match open.take() {
+                Some((of, file)) if of == path => file,
+                _ => File::options().append(true).open(path).map_err(|e| io(path, e))?,
+            };
+            file.write_all(bytes).map_err(|e| io(path, e))?;
+            open = Some((path, file));
+            if pace(bytes.len() as u64) { Ok(()) } else { Err(SnapshotError::Stopped) }
+        })?;
+        // At the end: most is on the disk by then.
+        for path in paths.iter().map(PathBuf::as_path).chain([folder]) {
+            File::open(path).and_then(|file| file.sync_all()).map_err(|e| io(path, e))?;
+        }
+        Ok(())
     }
 
     /// Reads every part of a snapshot and looks whether it is what was written, but for those whose
@@ -59,29 +75,28 @@ impl Depot {
         verified: &mut BTreeSet<String>,
     ) -> Result<(), SnapshotError> {
         let rest = manifest.parts().filter(|part| !verified.contains(&part.key));
-        let rest: Vec<Part> = rest.cloned().collect();
+        let rest: Vec<&Part> = rest.collect();
         self.parts(&rest, &mut |_| Ok(()))?;
-        verified.extend(rest.into_iter().map(|part| part.key));
+        verified.extend(rest.into_iter().map(|part| part.key.clone()));
         Ok(())
     }
 
     /// Hands the verified bytes of parts on, in order.
     fn parts(
         &self,
-        parts: &[Part],
+        parts: &[&Part],
         each: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
-        for some in parts.chunks(CONCURRENT) {
-            let keys: Vec<String> = some.iter().map(|part| part.key.clone()).collect();
-            for (part, bytes) in some.iter().zip(self.objects.get_all(&keys)?) {
-                let bytes = bytes.ok_or_else(|| SnapshotError::damaged(&part.key, "it is gone"))?;
-                if sha256_hex(&bytes) != part.sha256 {
-                    let what = "its bytes are not those that were written";
-                    return Err(SnapshotError::damaged(&part.key, what));
-                }
-                each(&bytes)?;
+        let keys: Vec<String> = parts.iter().map(|part| part.key.clone()).collect();
+        let mut expected = parts.iter();
+        self.objects.get_each(&keys, AHEAD, |bytes| {
+            let Some(part) = expected.next() else { return Ok(()) };
+            let bytes = bytes.ok_or_else(|| SnapshotError::damaged(&part.key, "it is gone"))?;
+            if sha256_hex(&bytes) != part.sha256 {
+                let what = "its bytes are not those that were written";
+                return Err(SnapshotError::damaged(&part.key, what));
             }
-        }
-        Ok(())
+            each(&bytes)
+        })
     }
 }

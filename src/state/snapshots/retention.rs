@@ -52,6 +52,7 @@ impl Depot {
             return Ok(Collected::default());
         };
         let is_old = |object: &ObjectInfo| now - object.modified_ms > retention.grace_ms;
+        let mut collected = Collected::default();
         for dead in self.dead(&listing, retention.keep, is_old)? {
             self.objects.delete(&dead.key)?;
             collected.manifests += 1;
