@@ -188,8 +188,8 @@ impl Objects {
         self.runtime.block_on(futures_util::stream::iter(reads).buffered(CONCURRENT).try_collect())
     }
 
-    /// Hands several objects on, one after the other in the order of their keys, while up to `ahead`
-    /// more are being read.
+    /// Hands several objects on, one after the other in the order of their keys, each with the SHA-256
+    /// of its bytes, while up to `ahead` more are being read and hashed.
     ///
     /// # Errors
     /// The first [`ObjectError`], or what `each` returns.
@@ -197,12 +197,26 @@ impl Objects {
         &self,
         keys: &[String],
         ahead: usize,
-        mut each: impl FnMut(Option<Bytes>) -> Result<(), E>,
+        mut each: impl FnMut(Option<(Bytes, String)>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let reads = keys.iter().map(|key| read(&*self.store, key));
-        let mut reads = futures_util::stream::iter(reads).buffered(ahead.max(1));
-        while let Some(bytes) = self.runtime.block_on(reads.next()) {
-            each(bytes?)?;
+        let one = |key: String| {
+            let store = Arc::clone(&self.store);
+            // On threads of its own: whoever takes the bytes has enough to do.
+            self.runtime.spawn(async move {
+                let Some(bytes) = read(&*store, &key).await? else { return Ok(None) };
+                let hashed = tokio::task::spawn_blocking(move || (sha256_hex(&bytes), bytes));
+                let (sha256, bytes) = hashed.await.map_err(|error| died(&key, &error))?;
+                Ok(Some((bytes, sha256)))
+            })
+        };
+        let reads = futures_util::stream::iter(keys.iter().cloned()).map(|key| {
+            let name = key.clone();
+            let task = one(key);
+            async move { task.await.map_err(|error| died(&name, &error))? }
+        });
+        let mut reads = std::pin::pin!(reads.buffered(ahead.max(1)));
+        while let Some(found) = self.runtime.block_on(reads.next()) {
+            each(found?)?;
         }
         Ok(())
     }
@@ -236,6 +250,11 @@ impl Objects {
             Err(error) => Err(ObjectError::of(format!("deleting {key}"), &error)),
         }
     }
+}
+
+/// A task that did not end as tasks do.
+fn died(key: &str, error: &tokio::task::JoinError) -> ObjectError {
+    ObjectError::Unavailable { what: format!("reading {key}"), reason: error.to_string() }
 }
 
 async fn write(store: &dyn ObjectStore, key: &str, bytes: Bytes) -> Result<Created, ObjectError> {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Part};
 use super::{Depot, SnapshotError};
-use crate::objects::sha256_hex;
 
 /// A file in a restored store's folder: keys of manifests that are not to be taken again should the
 /// store have to be set aside, one a line, its own first.
@@ -89,10 +88,11 @@ impl Depot {
     ) -> Result<(), SnapshotError> {
         let keys: Vec<String> = parts.iter().map(|part| part.key.clone()).collect();
         let mut expected = parts.iter();
-        self.objects.get_each(&keys, AHEAD, |bytes| {
+        self.objects.get_each(&keys, AHEAD, |found| {
             let Some(part) = expected.next() else { return Ok(()) };
-            let bytes = bytes.ok_or_else(|| SnapshotError::damaged(&part.key, "it is gone"))?;
-            if sha256_hex(&bytes) != part.sha256 {
+            let (bytes, sha256) =
+                found.ok_or_else(|| SnapshotError::damaged(&part.key, "it is gone"))?;
+            if sha256 != part.sha256 {
                 let what = "its bytes are not those that were written";
                 return Err(SnapshotError::damaged(&part.key, what));
             }
