@@ -18,6 +18,7 @@ mod recommend;
 mod replay;
 mod rows;
 mod simulate;
+mod snapshots;
 mod state;
 mod topics;
 mod worker;

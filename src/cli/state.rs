@@ -1,4 +1,4 @@
-//! `driftline state digest|get|stats|dump`
+//! `driftline state digest|get|stats|dump|snapshots`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Failure, item_state, output};
+use super::{Failure, item_state, output, snapshots};
 use crate::config::Config;
 use crate::event::Source;
 use crate::feature::{Entry, UserState};
@@ -22,6 +22,7 @@ use crate::state::{Access, ShardStore, StoreResources};
   driftline state get video-1 --items
   driftline state stats
   driftline state dump              every user as one line of JSON
+  driftline state snapshots list    what is in the object store; needs no store
 
 Reads the committed state in worker.data_dir, beside a running worker or without one.")]
 pub struct Args {
@@ -51,9 +52,17 @@ enum Action {
     Stats,
     /// Every user or item, one JSON object a line
     Dump,
+    /// Snapshots of shards in the object store, of users and of items
+    Snapshots {
+        #[command(subcommand)]
+        action: snapshots::Action,
+    },
 }
 
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+    if let Action::Snapshots { action } = &args.action {
+        return snapshots::run(action, config, args.json);
+    }
     if let Action::Get { id, hot: true } = &args.action {
         if args.items {
             return Err("the hot tier holds users, no items: leave --hot or --items out".into());
@@ -67,6 +76,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
             Action::Get { id, .. } => return item_state::get(&stores, id, args.json),
             Action::Stats => item_state::stats(&stores, args.json)?,
             Action::Dump => item_state::dump(&stores)?,
+            Action::Snapshots { .. } => {}
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -76,6 +86,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         Action::Get { id, .. } => return get(&stores, id, args.json),
         Action::Stats => stats(&stores, args.json)?,
         Action::Dump => dump(&stores)?,
+        Action::Snapshots { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

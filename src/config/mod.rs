@@ -12,6 +12,8 @@ mod load;
 mod objects;
 mod quality;
 mod ranker;
+mod secret;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
 pub use global::GlobalConfig;
@@ -30,6 +32,8 @@ pub use load::{ConfigError, Sources, load};
 pub use objects::ObjectsConfig;
 pub use quality::QualityConfig;
 pub use ranker::RankerConfig;
+pub use secret::{Properties, Secret};
+pub use snapshots::SnapshotsConfig;
 
 use crate::event::EventTopic;
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
@@ -69,6 +73,8 @@ pub struct Config {
     pub objects: ObjectsConfig,
     /// Event topics as Parquet files.
     pub lake: LakeConfig,
+    /// Snapshots of shards in the object store.
+    pub snapshots: SnapshotsConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -451,6 +457,7 @@ impl Config {
         self.ranker.validate()?;
         self.objects.validate()?;
         self.lake.validate()?;
+        self.snapshots.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }
@@ -470,79 +477,4 @@ fn in_range<T: PartialOrd + fmt::Display>(
         )));
     }
     Ok(())
-}
-
-const MASK: &str = "********";
-
-/// A text that is never shown.
-#[derive(Clone, Default)]
-pub struct Secret(String);
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Serde's own message would quote what it found.
-        let wrong = |_| serde::de::Error::custom("a secret must be a text, in quotes");
-        String::deserialize(deserializer).map(Self).map_err(wrong)
-    }
-}
-
-impl Secret {
-    /// The text itself, for the client that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    fn shown(&self) -> &'static str {
-        if self.0.is_empty() { "" } else { MASK }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.shown())
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.shown())
-    }
-}
-
-/// librdkafka properties, shown with their secrets masked.
-#[derive(Clone, Default)]
-pub struct Properties(pub BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for Properties {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Any of them may be a secret.
-        let texts = BTreeMap::<String, Secret>::deserialize(deserializer)?;
-        Ok(Self(texts.into_iter().map(|(key, Secret(value))| (key, value)).collect()))
-    }
-}
-
-impl Properties {
-    fn shown(&self) -> BTreeMap<&str, &str> {
-        let secret = |key: &str| {
-            ["password", "secret", "pem", "jaas", "token", "oauthbearer.config"]
-                .iter()
-                .any(|word| key.to_ascii_lowercase().contains(word))
-        };
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), if secret(key) { MASK } else { value.as_str() }))
-            .collect()
-    }
-}
-
-impl fmt::Debug for Properties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shown().fmt(f)
-    }
-}
-
-impl Serialize for Properties {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.shown().serialize(serializer)
-    }
 }

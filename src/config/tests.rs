@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
+use super::secret::MASK;
 use super::*;
 use crate::kafka::GroupProtocol;
 

@@ -41,6 +41,7 @@ pub struct Assigned {
 /// What the handler may ask of the log while it is being assigned partitions.
 pub struct Log<'a> {
     consumer: &'a BaseConsumer<Context>,
+    paused: std::cell::Cell<bool>,
 }
 
 impl Log<'_> {
@@ -52,6 +53,29 @@ impl Log<'_> {
         self.consumer
             .fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT)
             .map_err(|e| KafkaError::new(format!("offsets of {partition}"), e))
+    }
+
+    /// To be called now and then where being assigned partitions takes long: the group takes a
+    /// member that does not poll for dead. What is assigned already rests meanwhile. Returns whether
+    /// the group waits for an answer to another rebalance, which it does for minutes, no longer.
+    ///
+    /// # Errors
+    /// Where the client has failed.
+    pub fn stay_member(&self) -> Result<bool, HandlerError> {
+        if !self.paused.replace(true) {
+            self.consumer.pause(&self.consumer.assignment()?)?;
+        }
+        match self.consumer.poll(Duration::ZERO) {
+            // Pausing throws away what was fetched. Not read, the log brings it again.
+            Some(Ok(_)) => return Err("a paused partition brought a record".into()),
+            Some(Err(error @ RdKafkaError::MessageConsumptionFatal(_))) => {
+                return Err(KafkaError::new("consuming", error).into());
+            }
+            Some(Err(error)) => tracing::warn!(%error, "kafka consumer"),
+            None => {}
+        }
+        let wanted = self.consumer.context().wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(!wanted.is_empty())
     }
 }
 
@@ -321,7 +345,11 @@ impl GroupConsumer {
         match wanted {
             Rebalance::Assign(partitions) => {
                 let named = partitions_of(partitions);
-                let starts = handler.assigned(&named, &Log { consumer: &self.consumer })?;
+                let log = Log { consumer: &self.consumer, paused: false.into() };
+                let starts = handler.assigned(&named, &log)?;
+                if log.paused.get() {
+                    self.consumer.resume(&self.consumer.assignment()?)?;
+                }
                 let mut list = TopicPartitionList::new();
                 for start in &starts {
                     let tp = &start.partition;

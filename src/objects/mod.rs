@@ -112,6 +112,8 @@ pub struct ObjectInfo {
     pub key: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// When the store took it, by its clock: milliseconds since the epoch.
+    pub modified_ms: i64,
 }
 
 /// A store of objects.
@@ -186,16 +188,50 @@ impl Objects {
         self.runtime.block_on(futures_util::stream::iter(reads).buffered(CONCURRENT).try_collect())
     }
 
+    /// Hands several objects on, one after the other in the order of their keys, each with the SHA-256
+    /// of its bytes, while up to `ahead` more are being read and hashed.
+    ///
+    /// # Errors
+    /// The first [`ObjectError`], or what `each` returns.
+    pub fn get_each<E: From<ObjectError>>(
+        &self,
+        keys: &[String],
+        ahead: usize,
+        mut each: impl FnMut(Option<(Bytes, String)>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let one = |key: String| {
+            let store = Arc::clone(&self.store);
+            // On threads of its own: whoever takes the bytes has enough to do.
+            self.runtime.spawn(async move {
+                let Some(bytes) = read(&*store, &key).await? else { return Ok(None) };
+                let hashed = tokio::task::spawn_blocking(move || (sha256_hex(&bytes), bytes));
+                let (sha256, bytes) = hashed.await.map_err(|error| died(&key, &error))?;
+                Ok(Some((bytes, sha256)))
+            })
+        };
+        let reads = futures_util::stream::iter(keys.iter().cloned()).map(|key| {
+            let name = key.clone();
+            let task = one(key);
+            async move { task.await.map_err(|error| died(&name, &error))? }
+        });
+        let mut reads = std::pin::pin!(reads.buffered(ahead.max(1)));
+        while let Some(found) = self.runtime.block_on(reads.next()) {
+            each(found?)?;
+        }
+        Ok(())
+    }
+
     /// All objects below `folder`, by key.
     ///
     /// # Errors
     /// [`ObjectError`].
     pub fn list(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         let folder = Path::from(folder);
-        let all = self
-            .store
-            .list(Some(&folder))
-            .map_ok(|object| ObjectInfo { key: object.location.to_string(), bytes: object.size });
+        let all = self.store.list(Some(&folder)).map_ok(|object| ObjectInfo {
+            key: object.location.to_string(),
+            bytes: object.size,
+            modified_ms: object.last_modified.timestamp_millis(),
+        });
         let mut all: Vec<ObjectInfo> = self
             .runtime
             .block_on(all.try_collect())
@@ -214,6 +250,11 @@ impl Objects {
             Err(error) => Err(ObjectError::of(format!("deleting {key}"), &error)),
         }
     }
+}
+
+/// A task that did not end as tasks do.
+fn died(key: &str, error: &tokio::task::JoinError) -> ObjectError {
+    ObjectError::Unavailable { what: format!("reading {key}"), reason: error.to_string() }
 }
 
 async fn write(store: &dyn ObjectStore, key: &str, bytes: Bytes) -> Result<Created, ObjectError> {

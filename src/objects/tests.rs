@@ -37,6 +37,14 @@ fn listings_are_by_key_and_leave_out_what_is_beside_the_folder() {
     let wanted = ["u".to_owned(), "v".to_owned(), "t/1".to_owned()];
     let found = objects.get_all(&wanted).unwrap();
     assert_eq!(found, [Some(Bytes::from("u")), None, Some(Bytes::from("t/1"))]);
+    let mut found = Vec::new();
+    let each = |one| -> Result<(), ObjectError> {
+        found.push(one);
+        Ok(())
+    };
+    objects.get_each(&wanted, 2, each).unwrap();
+    let hashed = |text: &'static str| Some((Bytes::from(text), sha256_hex(text.as_bytes())));
+    assert_eq!(found, [hashed("u"), None, hashed("t/1")]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ const IDENTITY: &str = "identity";
 
 /// One item shard's store.
 pub struct ItemStore {
-    db: DB,
+    pub(super) db: DB,
     path: PathBuf,
 }
 
@@ -173,7 +173,7 @@ impl ItemStore {
         }
     }
 
-    fn rocks(&self, source: rocksdb::Error) -> StoreError {
+    pub(super) fn rocks(&self, source: rocksdb::Error) -> StoreError {
         StoreError::Rocks { path: self.path.clone(), source }
     }
 }

@@ -6,6 +6,7 @@
 //! knows what a topic's records mean; what an event does to a state is `feature`'s question.
 
 mod bulk;
+mod checkpoint;
 mod database;
 pub mod hot;
 mod items;
@@ -13,6 +14,7 @@ mod joined;
 mod pending;
 mod progress;
 mod shard;
+pub mod snapshots;
 mod store;
 mod sweep;
 #[cfg(test)]
@@ -23,4 +25,4 @@ pub use joined::{Row, user_row};
 pub use pending::{Origin, Pending, PendingEvent};
 pub use progress::{Anchor, Input, Progress, SourceProgress};
 pub use shard::{Folding, Frozen, NotedList, Shard, UserBytes};
-pub use store::{Access, AsOf, Digest, ShardStore, Stats, StoreError, StoreResources};
+pub use store::{Access, AsOf, Digest, ShardStore, Stats, StoreError, StoreResources, identity_of};

@@ -108,6 +108,11 @@ impl Shard {
         self.lock().progress
     }
 
+    /// How far its store has come.
+    pub fn committed(&self) -> Progress {
+        self.lock().committed
+    }
+
     /// The next offset to fold of a topic: everything below it shows in reads.
     pub fn position(&self, topic: impl Into<Input>) -> i64 {
         self.positions[topic.into().number()].load(Ordering::Acquire)

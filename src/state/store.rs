@@ -163,6 +163,29 @@ struct Identity {
     folded_from: String,
 }
 
+impl Identity {
+    fn of(rules: FoldRules, folded_from: &str) -> Self {
+        Self { rules, state_version: STATE_VERSION, folded_from: folded_from.into() }
+    }
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { rules: FoldRules { history_limit, ttl_days }, state_version, folded_from } =
+            self;
+        write!(
+            f,
+            "{folded_from} (history_limit {history_limit}, ttl_days {ttl_days}, state version \
+             {state_version})"
+        )
+    }
+}
+
+/// What a store says of itself that this version folds from `folded_from` under `rules`.
+pub fn identity_of(rules: FoldRules, folded_from: &str) -> String {
+    Identity::of(rules, folded_from).to_string()
+}
+
 impl ShardStore {
     /// Opens the store in `path`, or makes it.
     ///
@@ -222,23 +245,13 @@ impl ShardStore {
     }
 
     fn check_identity(&self, folded_from: &str) -> Result<(), StoreError> {
-        let expected = Identity {
-            rules: self.rules,
-            state_version: STATE_VERSION,
-            folded_from: folded_from.into(),
-        };
-        let text = |i: &Identity| {
-            format!(
-                "{} (history_limit {}, ttl_days {}, state version {})",
-                i.folded_from, i.rules.history_limit, i.rules.ttl_days, i.state_version
-            )
-        };
+        let expected = Identity::of(self.rules, folded_from);
         match self.identity()? {
             Some(found) if found == expected => Ok(()),
             Some(found) => Err(StoreError::OtherIdentity {
                 path: self.path.clone(),
-                found: text(&found),
-                expected: text(&expected),
+                found: found.to_string(),
+                expected: expected.to_string(),
             }),
             None => self.put_meta(IDENTITY, &expected),
         }

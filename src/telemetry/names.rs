@@ -96,6 +96,24 @@ metrics_table! {
         "Records read and not yet in the lake.";
     describe_histogram LAKE_CUT_SECONDS = "driftline_lake_cut_seconds", Seconds,
         "Time to make a cut and write it to the object store.";
+    describe_counter SNAPSHOTS = "driftline_snapshots_total", Count,
+        "Snapshots of shards, by kind of shard and outcome: made or failed.";
+    describe_counter SNAPSHOT_BYTES = "driftline_snapshot_bytes_total", Bytes,
+        "Bytes of shards' stores sent to the object store.";
+    describe_histogram SNAPSHOT_SECONDS = "driftline_snapshot_seconds", Seconds,
+        "Time to send a snapshot.";
+    describe_gauge SNAPSHOT_AGE = "driftline_snapshot_age_seconds", Seconds,
+        "Time since the last snapshot of the owned shard that has waited longest for one.";
+    describe_counter SNAPSHOT_PARTS_DELETED = "driftline_snapshot_parts_deleted_total", Count,
+        "Parts of snapshots deleted, as no snapshot uses them any more.";
+    describe_counter RESTORES = "driftline_restores_total", Count,
+        "Stores made from a snapshot, by kind of shard.";
+    describe_histogram RESTORE_SECONDS = "driftline_restore_seconds", Seconds,
+        "Time to make a store from a snapshot.";
+    describe_counter SNAPSHOTS_SKIPPED = "driftline_snapshots_skipped_total", Count,
+        "Snapshots that a store was not made from, by reason: damaged, ahead_of_log, topic_changed, other_identity or set_aside.";
+    describe_counter RECORDS_LOST = "driftline_state_records_lost_total", Count,
+        "Records that no state knows: after the newest snapshot, and gone from the log.";
     describe_counter PREDICTIONS = "driftline_predictions_total", Count,
         "Events predicted before they were learnt, by source and outcome: hit, among its first 20, or miss.";
     describe_gauge BLEND_WEIGHT = "driftline_blend_weight", Count,

@@ -11,6 +11,7 @@ use super::Context;
 use super::hot::HotTier;
 use super::joining::Joining;
 use super::shards::OwnedShard;
+use super::snapshots::Snapshots;
 use crate::event::{Interaction, Interactions};
 use crate::feature::FoldRecord;
 use crate::ids::stable_hash;
@@ -51,6 +52,7 @@ pub struct Committer {
     topic: String,
     partitions: i32,
     hot: Option<Arc<HotTier>>,
+    snapshots: Option<Arc<Snapshots>>,
     learn_vectors: bool,
     joining: Joining,
     seconds: Histogram,
@@ -65,6 +67,7 @@ impl Committer {
             topic: context.config.topics.interactions(),
             partitions: context.interaction_partitions,
             hot: context.hot.clone(),
+            snapshots: context.snapshots.clone(),
             learn_vectors: context.config.items.learn_vectors,
             seconds: histogram!(names::COMMIT_SECONDS),
         }
@@ -76,6 +79,14 @@ impl Committer {
     /// Where a delivery or a write failed. Nothing is lost: the log is read again from the last
     /// commit.
     pub fn commit(&self, shards: &[Arc<OwnedShard>]) -> Result<(), CommitError> {
+        self.commit_all(shards)?;
+        if let Some(snapshots) = &self.snapshots {
+            shards.iter().for_each(|owned| owned.offer_snapshot(snapshots));
+        }
+        Ok(())
+    }
+
+    fn commit_all(&self, shards: &[Arc<OwnedShard>]) -> Result<(), CommitError> {
         let begun = Instant::now();
         let frozen: Vec<_> = shards
             .iter()

@@ -1,7 +1,10 @@
 //! Consumes events and folds them: decode → validate → shard, and commits a few times a second.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+mod opening;
+
+pub(super) use opening::position;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,9 +24,8 @@ use crate::kafka::{
     Assigned, Delivery, GroupConsumer, HandlerError, KafkaError, Log, Outgoing, Producer,
     ProducerKind, Record, RecordHandler, TopicPartition, Tracker, partition_of,
 };
-use crate::state::{
-    Access, Anchor, Folding, Input, Origin, Shard, ShardStore, StoreError, StoreResources,
-};
+use crate::state::snapshots::{ShardKind, ShardName};
+use crate::state::{Anchor, Folding, Input, Origin, StoreResources};
 use crate::telemetry::names;
 use crate::time::EventTime;
 
@@ -84,6 +86,8 @@ struct Ingest {
     /// By partition. Few, and looked up for every record: a tree of one node is faster than a
     /// hash.
     owned: BTreeMap<i32, Ours>,
+    /// Shards that are answered for before their stores are there.
+    stand_ins: BTreeSet<i32>,
     last_commit: Instant,
     last_note: Instant,
     folded: [Counter; 3],
@@ -128,6 +132,7 @@ impl Ingest {
             tracker,
             committer,
             owned: BTreeMap::new(),
+            stand_ins: BTreeSet::new(),
             last_commit: Instant::now(),
             last_note: Instant::now(),
         })
@@ -137,106 +142,13 @@ impl Ingest {
         self.topics.iter().find(|(_, topic)| topic == name).map(|(input, _)| *input)
     }
 
-    fn store_path(&self, partition: i32) -> PathBuf {
-        self.context.config.worker.data_dir.join(format!("user-{partition}"))
-    }
-
-    fn open(&self, partition: i32) -> Result<Shard, StoreError> {
-        let config = &self.context.config;
-        let identity = self.context.folded_from(partition);
-        let access = Access::Owner { identity: &identity };
-        let store = ShardStore::open(
-            &self.store_path(partition),
-            config.state.rules(),
-            &self.resources,
-            &access,
-        )?;
-        Shard::new(partition, store)
-    }
-
-    /// Opens a shard's store; one that cannot be used is set aside and the shard is rebuilt.
-    fn open_or_rebuild(&self, partition: i32) -> Result<Shard, HandlerError> {
-        match self.open(partition) {
-            Ok(shard) => Ok(shard),
-            Err(error) if error.spares_store() => Err(error.into()),
-            Err(error) => {
-                self.set_aside(partition, error.reason(), &error.to_string())?;
-                Ok(self.open(partition)?)
-            }
-        }
-    }
-
-    fn set_aside(
-        &self,
-        partition: i32,
-        reason: &'static str,
-        why: &str,
-    ) -> Result<(), HandlerError> {
-        stores::set_aside(&self.store_path(partition), reason, why)
-    }
-
-    /// Opens shard `partition` and finds where to go on with each of `topics`, wiping it where
-    /// the log no longer fits.
-    fn take(
-        &mut self,
-        partition: i32,
-        topics: &[(Input, TopicPartition)],
-        log: &Log<'_>,
-    ) -> Result<Vec<Assigned>, HandlerError> {
-        let mut bounds = Vec::with_capacity(topics.len());
-        for (topic, tp) in topics {
-            bounds.push((*topic, tp.clone(), log.bounds(tp)?));
-        }
-        let mut ours = match self.owned.remove(&partition) {
-            Some(ours) => ours,
-            None => self.ours(self.open_or_rebuild(partition)?)?,
-        };
-        let events = bounds.iter().filter(|(topic, ..)| *topic != Input::Impressions);
-        let misfit = events.clone().find_map(|(topic, tp, (low, high))| {
-            let next = ours.shard.shard.progress().of(*topic).next_offset;
-            (next > *high || (next > 0 && next < *low))
-                .then(|| format!("{tp} holds {low} to {high}, the store expects {next}"))
-        });
-        if let Some(why) = misfit {
-            let was_running = self.context.shards.get(partition).is_some();
-            drop(ours);
-            self.release(partition);
-            self.set_aside(partition, "offset_out_of_range", &why)?;
-            if was_running {
-                // The other topic of this shard is already being consumed and must start over
-                // too: everything is assigned afresh.
-                return Err(format!("shard {partition} is rebuilt: {why}").into());
-            }
-            ours = self.ours(self.open(partition)?)?;
-        }
-        let starts = bounds
-            .into_iter()
-            .map(|(topic, partition, (low, high))| {
-                let offset = ours.start(topic, low, high);
-                ours.shard.set_target(topic, high);
-                Assigned { partition, offset }
-            })
-            .collect();
-        self.context.shards.insert(partition, Arc::clone(&ours.shard));
-        self.owned.insert(partition, ours);
-        Ok(starts)
-    }
-
-    fn ours(&self, shard: Shard) -> Result<Ours, StoreError> {
-        let share = |bytes: usize| bytes / self.context.partitions.max(1) as usize;
-        let config = &self.context.config;
-        let history_bytes = share(config.items.history_cache_bytes);
-        let shown_bytes = share(config.serving.shown_bytes);
-        let (join, joins_anew) = joining::open(&self.context, &shard)?.unzip();
-        let shard = OwnedShard::new(shard, history_bytes, shown_bytes, join);
-        let joins_anew = joins_anew.unwrap_or(false);
-        Ok(Ours { shard: Arc::new(shard), anchors: [None; 4], joins_anew })
-    }
-
     /// Takes a shard out of everybody's sight; its store closes with its last user.
     fn release(&self, partition: i32) {
         self.control.close(partition);
         self.context.shards.remove(partition);
+        if let Some(snapshots) = &self.context.snapshots {
+            snapshots.close(ShardName { kind: ShardKind::User, partition });
+        }
         if let Some(hot) = &self.context.hot {
             hot.close(partition);
         }
@@ -249,6 +161,11 @@ impl Ingest {
         }
         for partition in std::mem::take(&mut self.owned).into_keys() {
             self.release(partition);
+        }
+        for partition in self.stand_ins.clone() {
+            if let Err(error) = self.end_stand_in(partition) {
+                tracing::debug!(%error, "an empty store stays for now");
+            }
         }
     }
 
@@ -469,7 +386,14 @@ impl RecordHandler for Ingest {
         }
         let mut starts = Vec::with_capacity(partitions.len());
         let mut opened: Vec<i32> = Vec::new();
-        for (partition, topics) in by_shard {
+        // Whoever waits for a snapshot does not let the others wait.
+        let (ready, waiting): (Vec<_>, Vec<_>) = by_shard
+            .into_iter()
+            .partition(|(p, _)| self.owned.contains_key(p) || self.has_store(*p));
+        for (partition, _) in &waiting {
+            self.stand_in(*partition, log)?;
+        }
+        for (partition, topics) in ready.into_iter().chain(waiting) {
             starts.extend(self.take(partition, &topics, log)?);
             // Its users are answered while the next store is opened.
             self.control.open(partition);
@@ -488,7 +412,13 @@ impl RecordHandler for Ingest {
         closed.sort_unstable();
         closed.dedup();
         for partition in &closed {
-            if self.owned.remove(partition).is_some() {
+            if let Some(ours) = self.owned.remove(partition) {
+                if self.context.stop.is_requested()
+                    && let Some(snapshots) = &self.context.snapshots
+                {
+                    ours.shard.offer_last_snapshot(snapshots);
+                }
+                drop(ours);
                 self.release(*partition);
             }
         }

@@ -4,7 +4,7 @@
 //! requests of owned shards, a pool answers them), items (folds `interactions` into item states,
 //! member of a group of its own) with the first basis, the feeds of the global tables, of the
 //! catalog, of the item tables and of what came
-//! of lists, dead letters of the catalog (told by one worker for all), and transitions (solves what the first of the feeds collects). They meet in [`Shards`]
+//! of lists, dead letters of the catalog (told by one worker for all), transitions (solves what the first of the feeds collects), and snapshots (sends checkpoints to the object store). They meet in [`Shards`]
 //! and in the tables.
 
 mod catalog_feed;
@@ -26,6 +26,7 @@ mod requests;
 mod serving_windows;
 mod shards;
 mod shown;
+mod snapshots;
 mod stores;
 mod transitions;
 
@@ -64,6 +65,9 @@ pub enum WorkerError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The object store's settings make no sense.
+    #[error("snapshots: {0}")]
+    Objects(String),
     /// A thread ended that should not have.
     #[error("{0}")]
     Thread(String),
@@ -77,10 +81,13 @@ pub struct Worker {
     feed: Arc<global_feed::FeedState>,
     catalog: Arc<catalog_feed::SharedCatalog>,
     hot: Option<Arc<HotTier>>,
+    snapshots: Option<Arc<snapshots::Snapshots>>,
     items: Arc<items::SharedItems>,
     threads: Vec<JoinHandle<()>>,
     /// They end when the others no longer need them.
     hot_threads: Vec<JoinHandle<()>>,
+    /// It ends when the last snapshots are sent.
+    snapshot_thread: Option<JoinHandle<()>>,
     shutdown_limit: Duration,
 }
 
@@ -102,6 +109,7 @@ struct Context {
     /// Host and process, for people.
     name: Arc<str>,
     hot: Option<Arc<HotTier>>,
+    snapshots: Option<Arc<snapshots::Snapshots>>,
     stop: Stop,
 }
 
@@ -143,6 +151,8 @@ impl Worker {
         let (hot, start_hot) = HotTier::start(&config.hot).unzip();
         let hot = hot.map(Arc::new);
         let items = Arc::new(items::SharedItems::new(config.items.tables()));
+        let stop = Stop::default();
+        let (snapshots, snapshot_thread) = snapshots::start(&config, &stop)?.unzip();
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
         let context = Context {
             shards: Arc::new(Shards::default()),
@@ -159,7 +169,8 @@ impl Worker {
             serving_windows: Arc::default(),
             name: name().into(),
             hot: hot.clone(),
-            stop: Stop::default(),
+            snapshots: snapshots.clone(),
+            stop,
         };
         let mut worker = Self {
             stop: context.stop.clone(),
@@ -168,9 +179,11 @@ impl Worker {
             feed: Arc::default(),
             catalog,
             hot,
+            snapshots,
             items,
             threads: Vec::new(),
             hot_threads: Vec::new(),
+            snapshot_thread,
             shutdown_limit,
         };
         let started = start_hot.map_or(Ok(Vec::new()), |start| start(&context));
@@ -181,6 +194,7 @@ impl Worker {
         if let Err(error) = started {
             worker.stop.request();
             worker.end_hot_tier();
+            worker.end_snapshots()?;
             return Err(error);
         }
         Ok(worker)
@@ -248,7 +262,7 @@ impl Worker {
         let ended = |thread: &JoinHandle<()>| {
             thread.is_finished() && thread.thread().name() != Some(items::FIRST_BASIS_THREAD)
         };
-        let mut threads = self.threads.iter().chain(&self.hot_threads);
+        let mut threads = self.threads.iter().chain(&self.hot_threads).chain(&self.snapshot_thread);
         !self.stop.is_requested() && (threads.any(ended) || has_lost_brokers())
     }
 
@@ -256,6 +270,17 @@ impl Worker {
         if let Some(hot) = &self.hot {
             hot.end();
         }
+    }
+
+    /// Waits for the last snapshots, as long as they may take.
+    fn end_snapshots(&mut self) -> Result<(), WorkerError> {
+        let (Some(snapshots), Some(thread)) = (&self.snapshots, self.snapshot_thread.take()) else {
+            return Ok(());
+        };
+        for name in join(vec![thread], snapshots.end())? {
+            tracing::warn!(name, "this thread waits for the object store and is left behind");
+        }
+        Ok(())
     }
 
     /// Drains and stops: what was folded is committed, what was accepted is answered.
@@ -270,6 +295,7 @@ impl Worker {
             return Err(WorkerError::Thread(format!("{name} did not end in time")));
         }
         self.end_hot_tier();
+        self.end_snapshots()?;
         // Nothing depends on them, and a TLS handshake with a Redis that hangs has no timeout.
         for name in join(self.hot_threads, hot::END_LIMIT)? {
             tracing::warn!(name, "this thread waits for Redis and is left behind");

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::histories::Histories;
+use super::ingest::position;
 use super::joining::JoinState;
 use super::shown::ShownMemory;
+use super::snapshots::Snapshots;
 use crate::event::EventTopic;
 use crate::quality::Size;
 use crate::state::hot::Version;
+use crate::state::snapshots::{ShardKind, ShardName};
 use crate::state::{Input, Progress, Shard};
 
 /// A shard and where the log ended when it was assigned.
@@ -41,6 +44,23 @@ impl OwnedShard {
         let join_size =
             Mutex::new(join.as_ref().map(|joined| joined.join.size()).unwrap_or_default());
         Self { shard, targets, histories, shown, join: join.map(Mutex::new), join_size }
+    }
+
+    /// Has a snapshot made where one is due. Between two commits.
+    pub(super) fn offer_snapshot(&self, snapshots: &Snapshots) {
+        let (name, position) = self.for_snapshots();
+        snapshots.offer(name, position, |folder| self.shard.store().checkpoint(folder));
+    }
+
+    /// Has the last snapshot made. After the last commit.
+    pub(super) fn offer_last_snapshot(&self, snapshots: &Snapshots) {
+        let (name, position) = self.for_snapshots();
+        snapshots.offer_last(name, position, |folder| self.shard.store().checkpoint(folder));
+    }
+
+    fn for_snapshots(&self) -> (ShardName, u64) {
+        let name = ShardName { kind: ShardKind::User, partition: self.shard.id() };
+        (name, position(&self.shard.committed()))
     }
 
     /// What its users were shown.

@@ -8,9 +8,12 @@ use crate::ids::stable_hash;
 use crate::kafka::{HandlerError, Record};
 use crate::telemetry::names;
 
-/// Puts a store aside, to be rebuilt from the log; one that was put aside before goes.
+/// Ends the name of a store that was put aside.
+pub const ASIDE: &str = "set-aside";
+
+/// Puts a store aside, to be rebuilt from a snapshot or from the log; one that was put aside before goes.
 pub fn set_aside(path: &Path, reason: &'static str, why: &str) -> Result<(), HandlerError> {
-    let aside = path.with_extension("set-aside");
+    let aside = path.with_extension(ASIDE);
     if aside.exists() {
         std::fs::remove_dir_all(&aside)?;
     }
@@ -20,7 +23,7 @@ pub fn set_aside(path: &Path, reason: &'static str, why: &str) -> Result<(), Han
     counter!(names::STORES_REBUILT, "reason" => reason).increment(1);
     tracing::warn!(
         store = %path.display(), why, kept = %aside.display(),
-        "the store was set aside; the shard is rebuilt from the log"
+        "the store was set aside; the shard is rebuilt"
     );
     Ok(())
 }

@@ -259,6 +259,19 @@ impl Kafka {
         });
     }
 
+    /// Deletes what a topic's partitions hold before these offsets, as its retention would.
+    pub fn delete_records(&self, topic: &str, before: &[i64]) {
+        let (admin, runtime) = self.admin();
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(before) {
+            list.add_partition_offset(topic, partition, Offset::Offset(*offset)).expect("a list");
+        }
+        let deleted = runtime.block_on(admin.delete_records(&list, &AdminOptions::new()));
+        for one in deleted.expect("an answer").elements() {
+            one.error().expect("deleted records");
+        }
+    }
+
     pub fn delete_topic(&self, name: &str) {
         let (admin, runtime) = self.admin();
         let deleted = runtime.block_on(admin.delete_topics(&[name], &AdminOptions::new()));

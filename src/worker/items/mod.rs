@@ -14,11 +14,14 @@ mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 
+use super::snapshots::restoring::{self, Restorer};
+use super::snapshots::{ReadSources, Subject};
 use super::stores::{hash_of, set_aside};
 use super::{Context, WorkerError};
 use crate::embedding::{ITEM_STATE_VERSION, ItemFold};
@@ -29,8 +32,10 @@ use crate::kafka::{
 };
 use crate::model::BasisVersion;
 use crate::runtime::{self, Urgency};
+use crate::state::snapshots::{ShardKind, ShardName, SourcePosition};
 use crate::state::{Access, Anchor, ItemStore, StoreError, StoreResources};
 use crate::telemetry::names;
+use progress::ShardProgress;
 use publish::Publisher;
 use shard::ItemShard;
 
@@ -144,44 +149,117 @@ impl Items {
         self.context.config.worker.data_dir.join(format!("item-{partition}"))
     }
 
-    fn open(&self, partition: i32) -> Result<ItemShard, StoreError> {
-        let identity = format!(
+    fn identity(&self, partition: i32) -> String {
+        format!(
             "cluster {}, topic {}, partition {partition} of {}, item state version {}, {:?}",
             self.context.cluster_id,
             self.topic,
             self.context.interaction_partitions,
             ITEM_STATE_VERSION,
             self.context.config.items.lms(),
-        );
+        )
+    }
+
+    fn open(&self, partition: i32) -> Result<ItemShard, StoreError> {
+        let identity = self.identity(partition);
         let access = Access::Owner { identity: &identity };
         ItemShard::new(ItemStore::open(&self.store_path(partition), &self.resources, &access)?)
     }
 
-    fn open_or_rebuild(&self, partition: i32) -> Result<ItemShard, HandlerError> {
-        match self.open(partition) {
-            Ok(shard) => Ok(shard),
-            Err(error) if error.spares_store() => Err(error.into()),
-            Err(error) => {
-                set_aside(&self.store_path(partition), error.reason(), &error.to_string())?;
-                Ok(self.open(partition)?)
+    /// Opens a shard's store, and makes way for a snapshot where the store ends before its log begins
+    /// and the snapshot knows more.
+    fn open_best(
+        &self,
+        tp: &TopicPartition,
+        low: i64,
+        log: &Log<'_>,
+    ) -> Result<ItemShard, HandlerError> {
+        let (shard, is_restored) = self.open_or_rebuild(tp.partition, log)?;
+        let next = shard.progress().statistics.next;
+        let Some(restorer) = self.restorer(tp.partition, log) else { return Ok(shard) };
+        if is_restored || !is_before(next, low) {
+            return Ok(shard);
+        }
+        drop(shard);
+        restorer.restore(next.unsigned_abs())?;
+        Ok(self.open_or_rebuild(tp.partition, log)?.0)
+    }
+
+    /// Opens a shard's store. One that cannot be used is set aside; where there is none, it is made
+    /// from a snapshot, which is told, or begins empty.
+    fn open_or_rebuild(
+        &self,
+        partition: i32,
+        log: &Log<'_>,
+    ) -> Result<(ItemShard, bool), HandlerError> {
+        let path = self.store_path(partition);
+        let mut is_restored = false;
+        loop {
+            let was_there = restoring::is_store(&path);
+            if !was_there && let Some(restorer) = self.restorer(partition, log) {
+                is_restored = restorer.restore(0)?;
+            }
+            match self.open(partition) {
+                Ok(shard) => return Ok((shard, is_restored)),
+                Err(error) if error.spares_store() || !(was_there || is_restored) => {
+                    return Err(error.into());
+                }
+                Err(error) => set_aside(&path, error.reason(), &error.to_string())?,
             }
         }
+    }
+
+    fn restorer<'a>(&'a self, partition: i32, log: &'a Log<'a>) -> Option<Restorer<'a>> {
+        self.context.snapshots.as_ref()?;
+        Some(Restorer {
+            config: &self.context.config,
+            stop: &self.context.stop,
+            log,
+            shard: name_of(partition),
+            identity: self.identity(partition),
+            path: self.store_path(partition),
+            topics: vec![self.partition(partition)],
+        })
+    }
+
+    fn subject(&self, partition: i32) -> Subject {
+        let topic = self.topic.clone();
+        let read: ReadSources = Arc::new(move |folder, scratch| {
+            let resources = StoreResources::new(1 << 20, 1 << 20);
+            let store = ItemStore::open(folder, &resources, &Access::Reader { scratch })?;
+            let progress = store.progress::<ShardProgress>()?.unwrap_or_default();
+            let (next_offset, anchor) = (progress.statistics.next, progress.anchor);
+            Ok(vec![SourcePosition { topic: topic.clone(), next_offset, anchor }])
+        });
+        Subject { identity: self.identity(partition), read }
     }
 
     /// Opens a shard and finds where to go on, wiping it where the log no longer fits.
     fn take(&mut self, tp: &TopicPartition, log: &Log<'_>) -> Result<Assigned, HandlerError> {
         let (low, high) = log.bounds(tp)?;
-        let mut shard = self.open_or_rebuild(tp.partition)?;
+        let mut shard = self.open_best(tp, low, log)?;
         let next = shard.progress().statistics.next;
-        if next > high || (next > 0 && next < low) {
+        // As with users: where history is kept, a gap is the lesser evil.
+        if next > high || (is_before(next, low) && self.context.snapshots.is_none()) {
             let why = format!("{tp} holds {low} to {high}, the store expects {next}");
             drop(shard);
             set_aside(&self.store_path(tp.partition), "offset_out_of_range", &why)?;
-            shard = self.open(tp.partition)?;
+            shard = self.open_best(tp, low, log)?;
+        }
+        let next = shard.progress().statistics.next;
+        if is_before(next, low) {
+            counter!(names::RECORDS_LOST).increment((low - next).unsigned_abs());
+            tracing::error!(
+                topic = %tp, next, low,
+                "records are lost: the items' states end before the log begins"
+            );
         }
         let offset = shard.start(low);
         shard.target = high;
         self.owned.insert(tp.partition, shard);
+        if let Some(snapshots) = &self.context.snapshots {
+            snapshots.open(name_of(tp.partition), self.subject(tp.partition));
+        }
         Ok(Assigned { partition: tp.clone(), offset })
     }
 
@@ -255,6 +333,10 @@ impl Items {
         self.publisher.wait()?;
         for (&partition, shard) in &mut self.owned {
             shard.commit().map_err(|source| ShardError { shard: partition, source })?;
+            if let Some(snapshots) = &self.context.snapshots {
+                let (position, store) = (shard.committed(), shard.store());
+                snapshots.offer(name_of(partition), position, |folder| store.checkpoint(folder));
+            }
         }
         self.last_flush = Instant::now();
         Ok(())
@@ -262,7 +344,8 @@ impl Items {
 
     /// A store that was found damaged would be found so again.
     fn set_aside_damaged(&mut self, error: &HandlerError) -> Result<(), HandlerError> {
-        self.owned.clear();
+        let all: Vec<i32> = self.owned.keys().copied().collect();
+        all.into_iter().for_each(|partition| self.let_go(partition));
         match error.downcast_ref::<ShardError>() {
             Some(ShardError { shard, source }) if source.is_damage() => {
                 set_aside(&self.store_path(*shard), "damaged", &source.to_string())
@@ -284,15 +367,31 @@ impl Items {
             "{tp} holds another record at offset {} than was folded: the topic was made anew",
             anchor.offset
         );
-        self.owned.remove(&partition);
+        self.let_go(partition);
         set_aside(&self.store_path(partition), "topic_changed", &why)?;
         Err(why.into())
+    }
+
+    fn let_go(&mut self, partition: i32) {
+        self.owned.remove(&partition);
+        if let Some(snapshots) = &self.context.snapshots {
+            snapshots.close(name_of(partition));
+        }
     }
 
     fn note_owned(&self) {
         self.context.items.note_owns_first(self.owned.contains_key(&0));
         gauge!(names::ITEM_SHARDS).set(self.owned.len() as f64);
     }
+}
+
+/// Whether a store knows something, and ends before its log begins.
+fn is_before(next: i64, low: i64) -> bool {
+    next > 0 && next < low
+}
+
+fn name_of(partition: i32) -> ShardName {
+    ShardName { kind: ShardKind::Item, partition }
 }
 
 impl RecordHandler for Items {
@@ -310,7 +409,14 @@ impl RecordHandler for Items {
     fn revoked(&mut self, partitions: &[TopicPartition]) -> Result<(), HandlerError> {
         self.flush()?;
         for tp in partitions {
-            self.owned.remove(&tp.partition);
+            if self.context.stop.is_requested()
+                && let Some(shard) = self.owned.get(&tp.partition)
+                && let Some(snapshots) = &self.context.snapshots
+            {
+                let (name, store) = (name_of(tp.partition), shard.store());
+                snapshots.offer_last(name, shard.committed(), |folder| store.checkpoint(folder));
+            }
+            self.let_go(tp.partition);
             if self.behind.remove(&tp.partition) {
                 self.again.remove(tp)?;
             }

@@ -46,6 +46,16 @@ impl ItemShard {
         Ok(Self { store, progress, committed, held: HashMap::new(), anchor: None, target: 0 })
     }
 
+    /// Its store.
+    pub fn store(&self) -> &ItemStore {
+        &self.store
+    }
+
+    /// Records folded and committed, as snapshots count them.
+    pub fn committed(&self) -> u64 {
+        self.committed.statistics.next.unsigned_abs()
+    }
+
     /// How far it has come, committed or not.
     pub fn progress(&self) -> &ShardProgress {
         &self.progress
