@@ -15,13 +15,18 @@ use std::time::{Duration, Instant};
 use driftline::catalog::Catalog;
 use driftline::config::GlobalConfig;
 use driftline::embedding::{ItemFold, ItemState, ItemTables, TablesConfig};
-use driftline::event::{CatalogItem, EventKind, Request, UserEvent};
+use driftline::event::{CatalogItem, EventKind, Interaction, Request, UserEvent};
 use driftline::feature::{FoldEvent, FoldRules, Positives};
 use driftline::global::GlobalTables;
 use driftline::ids::{ItemId, Surface, UserId, stable_hash};
 use driftline::model::{Basis, Dim, Hyperparameters, Position, Training, Vectors};
 use driftline::model::{HistoryWeights, ials::IalsConfig};
+use driftline::ranking::{
+    Context, Example, Globals, History, Item, Kind, LONG_VIEW, Learner, Limits, Outcome, Served,
+    UserCounters, Viewer, Weights,
+};
 use driftline::serving::{BlendLearner, Blends, ListRules, Pipeline, Query, Shown, SourceKind};
+use driftline::serving::{RankerRules, Ranking};
 use driftline::serving::{World, blend_learner, untrained};
 use driftline::state::{Access, Anchor, Origin, Shard, ShardStore, StoreResources};
 use driftline::time::EventTime;
@@ -48,6 +53,8 @@ struct Site {
     catalog: Catalog,
     tables: ItemTables,
     blends: Arc<Blends>,
+    globals: Globals,
+    weights: Weights,
 }
 
 fn main() {
@@ -61,31 +68,45 @@ fn main() {
     println!("built in {:.0} s", begun.elapsed().as_secs_f64());
 
     let pipeline = untrained(ListRules::default());
-    measure(&site, &pipeline, 1, Duration::from_secs(2));
+    measure(&site, &pipeline, 1, true, Duration::from_secs(2));
     let before = Components::read(&metrics);
     let rows: Vec<Vec<String>> = [1, THREADS]
         .into_iter()
-        .map(|threads| measure(&site, &pipeline, threads, Duration::from_secs(10)))
+        .flat_map(|threads| [(threads, false), (threads, true)])
+        .map(|(threads, ranks)| measure(&site, &pipeline, threads, ranks, Duration::from_secs(10)))
         .collect();
     let after = Components::read(&metrics);
     common::table(
         &format!(
             "Pipeline, {items} items, {users} users with {EVENTS_PER_USER} events, lists of 20"
         ),
-        &["threads", "requests/s (goal 5000 on two)", "p50", "p99 (goal 10 ms)", "items a list"],
+        &[
+            "threads",
+            "ranker",
+            "requests/s (goal 5000 on two)",
+            "p50",
+            "p99 (goal 10 ms)",
+            "items a list",
+        ],
         &rows,
     );
     common::table("What a list takes", &["component", "µs"], &after.since(&before));
 }
 
-fn measure(site: &Site, pipeline: &Pipeline, threads: usize, time: Duration) -> Vec<String> {
+fn measure(
+    site: &Site,
+    pipeline: &Pipeline,
+    threads: usize,
+    ranks: bool,
+    time: Duration,
+) -> Vec<String> {
     let begun = Instant::now();
     let answer = |thread: usize| {
         let mut dice = common::Dice(0x9E37_79B9 + thread as u64);
         let (mut seconds, mut served) = (Vec::new(), 0);
         while begun.elapsed() < time {
             let asked = Instant::now();
-            served += site.list(pipeline, dice.below(site.users));
+            served += site.list(pipeline, dice.below(site.users), ranks);
             seconds.push(asked.elapsed().as_secs_f64());
         }
         (seconds, served)
@@ -100,6 +121,7 @@ fn measure(site: &Site, pipeline: &Pipeline, threads: usize, time: Duration) -> 
     let count = seconds.len() as f64;
     vec![
         threads.to_string(),
+        if ranks { "heard" } else { "none" }.into(),
         format!("{:.0}", count / took),
         format!("{:.2} ms", common::median(&mut seconds) * 1e3),
         format!("{:.2} ms", common::quantile(&mut seconds, 0.99) * 1e3),
@@ -119,7 +141,16 @@ impl Site {
         let mut fold = ItemFold::default();
         fold.add_basis(tables.set_basis(basis(items)).expect("a basis"));
         let global = GlobalConfig::default().tables();
-        let mut site = Self { users, shard, global, catalog, tables, blends: Arc::default() };
+        let mut site = Self {
+            users,
+            shard,
+            global,
+            catalog,
+            tables,
+            blends: Arc::default(),
+            globals: Globals::new(Limits::default()),
+            weights: Weights::default(),
+        };
         site.learn(items, fold);
         site
     }
@@ -131,6 +162,7 @@ impl Site {
         let mut positives = vec![Positives::default(); self.users as usize];
         let mut states: Vec<Option<ItemState>> = (0..items).map(|_| None).collect();
         let mut blend: BlendLearner = blend_learner(&SourceKind::ALL);
+        let mut learner = Some(Learner::new(Kind::Kalman));
         for i in 0..total {
             let (user, event) = event(&mut dice, i, total, items, self.users);
             let hash = stable_hash(event.user.as_bytes());
@@ -160,6 +192,7 @@ impl Site {
                 blend.observe(&one, &self.global, &self.catalog, &self.tables);
             }
             self.global.learn_one(&one);
+            self.count(&event, &one, learner.as_mut());
             let number: usize = event.item[1..].parse().expect("an item's number");
             let state = states[number].get_or_insert_default();
             fold.learn(state, stable_hash(event.item.as_bytes()), &one);
@@ -177,10 +210,42 @@ impl Site {
         self.tables.advance().expect("vectors that leak");
         self.shard.store().compact().expect("compacted");
         self.blends = Arc::new(blend.blends().clone());
+        self.weights = learner.map(|learner| learner.weights().clone()).unwrap_or_default();
+    }
+
+    /// What the ranker learns, as if the event came of a list. A few examples give it weights.
+    fn count(
+        &mut self,
+        event: &UserEvent<'_>,
+        one: &Interaction<'_>,
+        learner: Option<&mut Learner>,
+    ) {
+        let item =
+            Item { id: stable_hash(event.item.as_bytes()), duration_ms: 60_000, ..Item::default() };
+        let context = Context {
+            user: one.user as u64,
+            surface: stable_hash(b"home"),
+            at: event.at,
+            profile: &[],
+        };
+        let outcome = Outcome { clicked: one.event % 3 == 0, long_view: false, watched_ms: 9_000 };
+        let example = Example { context, item: &item, base: [0.3, 0.3], outcome };
+        self.globals.learn(&example);
+        if let Some(history) = &one.history {
+            let before: Vec<u64> = history.iter().collect();
+            self.globals.co_visits.learn(LONG_VIEW, item.id, &before);
+        }
+        if let Some(learner) = learner.filter(|learner| learner.weights().learnt() < 10_000) {
+            let mut served = Served::default();
+            let (user, shown) = Default::default();
+            let viewer = Viewer::new(&self.globals, context, &user, &shown, History::default());
+            viewer.features_of(&item, &mut served.features);
+            learner.learn(&served, &example);
+        }
     }
 
     /// Answers one request as a worker does; returns how many items there are.
-    fn list(&self, pipeline: &Pipeline, user: u64) -> usize {
+    fn list(&self, pipeline: &Pipeline, user: u64, ranks: bool) -> usize {
         let mut request = Request::new("r", UserId::new(user_name(user)), 20);
         request.surface = Surface::from("home");
         let bytes = self.shard.read(request.user.as_str()).expect("a user");
@@ -191,7 +256,12 @@ impl Site {
             items: &self.tables,
             blends: &self.blends,
             shown: &Shown::default(),
-            ranking: None,
+            ranking: ranks.then(|| Ranking {
+                globals: &self.globals,
+                weights: &self.weights,
+                user: &UserCounters::default(),
+                rules: RankerRules::default(),
+            }),
         };
         pipeline.run(Query::new(&request, world)).items.len()
     }

@@ -68,7 +68,8 @@ fn what_came_of_lists_is_told_by_the_minute_once_whoever_dies_and_amended_by_wha
     let worker = site.ready_worker("a");
     site.kafka.deliver(&lists[USERS / 2..]);
     site.deliver(&(USERS / 2..USERS).flat_map(events).collect::<Vec<_>>());
-    pass(&site, base + 4 * HOUR);
+    // Past the windows of all lists, and not yet past the hour in which they are corrected.
+    pass(&site, base + 150 * MINUTE);
     worker.kill();
     let worker = site.ready_worker("a");
 
