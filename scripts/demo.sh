@@ -6,13 +6,17 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 broker=$ROOT/scripts/broker.sh
 
-"$ROOT/scripts/setup.sh"
+"$ROOT/scripts/setup.sh" build
 . "$ROOT/scripts/env.sh" # set-up may have fetched the library to link
 
 cd "$ROOT"
 [ -x "$CARGO_TARGET_DIR/release/driftline" ] ||
   say "Building. The first time takes several minutes on 2 cores, later a moment."
+# Beside the build: it is fetched and formatted before the compiler is half way.
+"$broker" prepare &
+preparing=$!
 cargo build --release --quiet --bin driftline ${CI:+--locked}
+wait "$preparing"
 
 if ! "$broker" status >/dev/null 2>&1; then
   trap '"$broker" down' EXIT

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes this machine ready to build and run; `setup.sh test` adds what only the tests need.
+# Makes this machine ready to build and run; `setup.sh test` adds what only the tests need,
+# `setup.sh build` leaves out the broker.
 # Looks before it acts: run again, it does nothing and takes a moment.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -75,5 +76,5 @@ if ! { [ -x "$bin/cargo-fmt" ] && [ -x "$bin/cargo-clippy" ]; } &&
 fi
 
 "$ROOT/scripts/rocksdb.sh" >/dev/null
-"$ROOT/scripts/broker.sh" prepare
+[ "${1:-}" = build ] || "$ROOT/scripts/broker.sh" prepare
 [ ! -t 2 ] || say "This machine is ready."
