@@ -249,6 +249,7 @@ impl Site {
         let mut request = Request::new("r", UserId::new(user_name(user)), 20);
         request.surface = Surface::from("home");
         let bytes = self.shard.read(request.user.as_str()).expect("a user");
+        let counters = UserCounters::default();
         let world = World {
             user: &bytes.state().expect("a state"),
             global: &self.global,
@@ -259,7 +260,7 @@ impl Site {
             ranking: ranks.then(|| Ranking {
                 globals: &self.globals,
                 weights: &self.weights,
-                user: &UserCounters::default(),
+                user: &counters,
                 rules: RankerRules::default(),
             }),
         };
