@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::event::ModelManifest;
 use crate::kafka::Record;
 use crate::model::{Basis, BasisVersion};
+use crate::objects::sha256_hex;
 
 /// Bytes of a chunk, far below a broker's limit for a record.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -77,7 +76,7 @@ impl Assembly {
             let chunk = chunks.remove(&chunk);
             bytes.extend_from_slice(&chunk.ok_or("a chunk of the basis is missing")?);
         }
-        if sha256(&bytes) != manifest.sha256 {
+        if sha256_hex(&bytes) != manifest.sha256 {
             return Err("the basis' bytes are not those that its manifest names".into());
         }
         let basis = Basis::from_bytes(&bytes).map_err(|e| e.to_string())?;
@@ -110,7 +109,7 @@ pub(super) fn records(
         version: version.0 as i64,
         chunks: records.len() as i32,
         bytes: bytes.len() as i64,
-        sha256: sha256(&bytes),
+        sha256: sha256_hex(&bytes),
         watermark: basis.watermark().millis(),
         items: basis.items().len() as i64,
         ..manifest
@@ -141,10 +140,6 @@ fn parse_key(key: &[u8]) -> Option<(BasisVersion, Option<usize>)> {
         None => (text, None),
     };
     Some((BasisVersion(u64::from_str_radix(version, 16).ok()?), chunk))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

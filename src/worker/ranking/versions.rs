@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest as _, Sha256};
-
 use super::Version;
 use crate::event::RankerManifest;
+use crate::objects::sha256_hex;
 use crate::ranking::{Learner, schema_name};
 
 /// What the keys of all records of rankers begin with.
@@ -59,7 +58,7 @@ impl Assembly {
             bytes.extend_from_slice(chunk.ok_or("a chunk of the ranker is missing")?);
         }
         self.chunks.retain(|(other, _), _| *other != slot);
-        if sha256(&bytes) != manifest.sha256 {
+        if sha256_hex(&bytes) != manifest.sha256 {
             return Err("the ranker's bytes are not those that its manifest names".into());
         }
         Ok(Version { manifest, bytes })
@@ -86,7 +85,7 @@ pub fn records(
     let manifest = RankerManifest {
         chunks: records.len() as i32,
         bytes: bytes.len() as i64,
-        sha256: sha256(&bytes),
+        sha256: sha256_hex(&bytes),
         feature_schema: schema_name().into(),
         examples: i64::try_from(learner.weights().learnt()).unwrap_or(i64::MAX),
         watermark: learner.weights().watermark().millis(),
@@ -95,10 +94,6 @@ pub fn records(
     let manifest_key = format!("{PREFIX}{slot}");
     records.push((manifest_key, manifest.encode().map_err(|error| error.to_string())?));
     Ok(records)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
