@@ -51,17 +51,25 @@ impl Clocks {
         *clock = (*clock).max(Some(at.min(appended)));
     }
 
+    /// The newest of all.
+    pub fn newest(&self) -> Option<EventTime> {
+        self.0.iter().flatten().max().copied()
+    }
+
     /// Up to when one topic is taken to be read. One that is more than `idle_ms` behind the others
-    /// has nothing to bring: it is read to where its log ended when it was assigned, and they are
-    /// read side by side. Until they are, `caught_up` is false and nothing is taken for granted.
-    pub fn effective(&self, input: Input, caught_up: bool, idle_ms: i64) -> Option<EventTime> {
-        let newest = self.0.iter().flatten().max();
-        let idle = newest.filter(|_| caught_up).map(|at| at.plus_millis(-idle_ms));
-        self.get(input).max(idle)
+    /// has nothing to bring, once it is known to hold nothing more: `all_read` is the newest clock at
+    /// a moment before which every topic is read.
+    pub fn effective(
+        &self,
+        input: Input,
+        all_read: Option<EventTime>,
+        idle_ms: i64,
+    ) -> Option<EventTime> {
+        self.get(input).max(all_read.map(|at| at.plus_millis(-idle_ms)))
     }
 
     /// Up to when all topics are taken to be read.
-    pub fn all(&self, caught_up: bool, idle_ms: i64) -> Option<EventTime> {
-        Input::ALL.iter().map(|input| self.effective(*input, caught_up, idle_ms)).min().flatten()
+    pub fn all(&self, all_read: Option<EventTime>, idle_ms: i64) -> Option<EventTime> {
+        Input::ALL.iter().map(|input| self.effective(*input, all_read, idle_ms)).min().flatten()
     }
 }

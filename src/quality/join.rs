@@ -204,6 +204,7 @@ pub struct Join {
     list_bytes: usize,
     closed_lists: usize,
     step: Step,
+    all_read: Option<EventTime>,
 }
 
 impl Join {
@@ -221,6 +222,7 @@ impl Join {
             list_bytes: 0,
             closed_lists: 0,
             step: Step::default(),
+            all_read: None,
         }
     }
 
@@ -343,19 +345,41 @@ impl Join {
         self.arrivals.push((outcome, came_at));
     }
 
-    /// Decides about all that is due, the topics being read up to `next`. `caught_up` says whether
-    /// each is read to where its log ended when it was assigned.
-    pub fn advance(&mut self, next: [i64; 3], caught_up: bool) -> Step {
+    /// What is held up by topics so far behind that they may have nothing to bring: the newest event
+    /// time read, and those topics. Where they are then read to where their logs end, it is time for
+    /// [`Join::read_all`].
+    pub fn held_up(&self) -> Option<(EventTime, impl Iterator<Item = Input> + use<>)> {
+        let has_waiting = self.lists.len() > self.closed_lists
+            || self.held_count > 0
+            || !self.arrivals.is_empty();
+        let newest = self.progress.clocks.newest().filter(|_| has_waiting)?;
+        let clocks = self.progress.clocks;
+        let idle_ms = self.rules.idle_ms;
+        // Not for every second that passes: who is asked about the logs is a broker.
+        let is_due =
+            clocks.all(self.all_read, idle_ms) < Some(newest.plus_millis(-idle_ms - idle_ms / 10));
+        let idle = newest.plus_millis(-idle_ms);
+        let behind = Input::ALL.into_iter().filter(move |input| clocks.get(*input) < Some(idle));
+        is_due.then_some((newest, behind))
+    }
+
+    /// All that the topics held when `newest` was the newest event time read is read.
+    pub fn read_all(&mut self, newest: EventTime) {
+        self.all_read = self.all_read.max(Some(newest));
+    }
+
+    /// Decides about all that is due, the topics being read up to `next`.
+    pub fn advance(&mut self, next: [i64; 3]) -> Step {
         for (known, next) in self.progress.next.iter_mut().zip(next) {
             *known = next.max(*known);
         }
         let Rules { lateness_ms, idle_ms, correction_ms, .. } = self.rules;
         let clocks = self.progress.clocks;
-        let lists = clocks.effective(Input::List, caught_up, idle_ms);
+        let lists = clocks.effective(Input::List, self.all_read, idle_ms);
         let settled = lists.map(|at| at.plus_millis(-lateness_ms));
         self.progress.settled = self.progress.settled.max(settled);
         self.settle();
-        let closed = clocks.all(caught_up, idle_ms);
+        let closed = clocks.all(self.all_read, idle_ms);
         let closed = closed.map(|at| at.plus_millis(-self.rules.open_ms()));
         if closed > self.progress.closed {
             self.close_until(closed);

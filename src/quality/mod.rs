@@ -16,7 +16,8 @@
 //! [`Rules::lateness_ms`]: then all lists before it are known. A list closes when every clock has
 //! passed its longest window by as much. So what leaves is a function of each topic's records in
 //! their order, whatever the order between topics. The exception is [`Clocks::effective`]: a topic
-//! that brings nothing is not waited for any longer than [`Rules::idle_ms`] of event time.
+//! that brings nothing is not waited for much longer than [`Rules::idle_ms`] of event time, once its
+//! log is known to hold nothing more.
 
 mod clocks;
 mod example;

@@ -123,7 +123,10 @@ impl Shard {
 
     /// What was derived goes out; then, unless it crashes before, the rows are written.
     fn step(&mut self, crashes: bool) {
-        let step = self.join.advance(self.next.map(|n| n as i64), true);
+        if let Some((newest, _)) = self.join.held_up() {
+            self.join.read_all(newest);
+        }
+        let step = self.join.advance(self.next.map(|n| n as i64));
         for closing in step.closings {
             // A reader drops what does not ascend.
             if self.examples.last().is_none_or(|(last, _)| closing.key > *last) {
@@ -363,17 +366,24 @@ fn a_clock_that_is_ahead_closes_nothing_before_its_time() {
 }
 
 #[test]
-fn a_topic_that_brings_nothing_is_waited_for_no_longer_than_said_and_only_once_caught_up() {
+fn a_topic_that_brings_nothing_is_waited_for_no_longer_than_said_and_only_once_it_is_read() {
     let mut shard = Shard::new(Rules { idle_ms: 50, ..RULES });
     shard.feed(2, &list(0, 100));
     shard.feed(2, &list(1, 100 + 80 + 10 + 50));
-    let next = shard.next.map(|n| n as i64);
-    assert!(shard.join.advance(next, false).closings.is_empty());
-    assert!(shard.join.advance(next, true).closings.is_empty(), "not yet past");
+    let advance = |shard: &mut Shard| shard.join.advance(shard.next.map(|n| n as i64)).closings;
+    assert!(advance(&mut shard).is_empty());
+    let (newest, behind) = shard.join.held_up().expect("nothing came of watches and clicks");
+    assert_eq!((newest.millis(), behind.collect()), (240, vec![Input::Watch, Input::Click]));
+    shard.join.read_all(newest);
+    assert!(advance(&mut shard).is_empty(), "not yet past");
     shard.feed(2, &list(2, 100 + 80 + 10 + 51));
-    let next = shard.next.map(|n| n as i64);
-    assert!(shard.join.advance(next, false).closings.is_empty());
-    assert_eq!(shard.join.advance(next, true).closings.len(), 1);
+    assert!(advance(&mut shard).is_empty());
+    assert!(shard.join.held_up().is_none(), "one millisecond is not worth a question");
+    shard.feed(2, &list(3, 100 + 80 + 10 + 60));
+    assert!(advance(&mut shard).is_empty());
+    let (newest, _) = shard.join.held_up().expect("they are still behind");
+    shard.join.read_all(newest);
+    assert_eq!(advance(&mut shard).len(), 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::shards::OwnedShard;
 use crate::event::{Impression, MetricsWindow, TrainingExample, UserEvent};
 use crate::feature::FoldRecord;
 use crate::ids::stable_hash;
-use crate::kafka::{Delivery, Outgoing, Producer, Tracker, partition_of};
+use crate::kafka::{Delivery, Outgoing, Producer, TopicPartition, Tracker, partition_of};
 use crate::quality::windows::Windows;
 use crate::quality::{
     self, Arrival, Change, Closing, Correction, Counts, Join, Listed, Outcome, Rules,
@@ -37,6 +37,14 @@ pub struct JoinState {
     pub join: Join,
     /// Minutes that may still change.
     windows: Windows,
+    ends: Option<Ends>,
+}
+
+/// Where the logs of topics that seem to bring nothing ended.
+struct Ends {
+    /// The newest event time that was read then.
+    newest: EventTime,
+    ends: [i64; 3],
 }
 
 /// The join of a shard as its store has it, and whether it begins anew although the shard does not.
@@ -57,7 +65,9 @@ pub fn open(context: &Context, shard: &Shard) -> Result<Option<(JoinState, bool)
             let first = Windows::first_row();
             let rows = store.joined_from(&first);
             match Windows::load(rows.map(|row| row.map_err(Unloaded::Store))) {
-                Ok(windows) => return Ok(Some((JoinState { join, windows }, false))),
+                Ok(windows) => {
+                    return Ok(Some((JoinState { join, windows, ends: None }, false)));
+                }
                 Err(Unloaded::Store(error)) => return Err(error),
                 Err(Unloaded::Corrupt(error)) => {
                     tracing::error!(shard = shard.id(), %error, "what was joined is given up");
@@ -75,7 +85,7 @@ pub fn open(context: &Context, shard: &Shard) -> Result<Option<(JoinState, bool)
 }
 
 fn anew(rules: Rules, next: [i64; 3]) -> JoinState {
-    JoinState { join: Join::new(rules, next), windows: Windows::default() }
+    JoinState { join: Join::new(rules, next), windows: Windows::default(), ends: None }
 }
 
 enum Unloaded {
@@ -97,6 +107,8 @@ fn next_offsets(progress: &crate::state::Progress) -> [i64; 3] {
 pub struct Joining {
     producer: Arc<Producer>,
     tracker: Arc<Tracker>,
+    /// In the order of [`quality::Input::ALL`].
+    inputs: [String; 3],
     examples_topic: String,
     corrections_topic: String,
     metrics_topic: String,
@@ -121,6 +133,11 @@ impl Joining {
         Self {
             producer,
             tracker,
+            inputs: [
+                config.topics.watch_events(),
+                config.topics.click_events(),
+                config.topics.impressions(),
+            ],
             examples_topic: config.topics.training_examples(),
             corrections_topic: config.topics.label_corrections(),
             metrics_topic: config.topics.metrics(),
@@ -143,7 +160,7 @@ impl Joining {
     /// delivery before it writes the rows that are returned.
     pub fn join(&self, owned: &OwnedShard, frozen: &Frozen) -> Result<Vec<Change>, CommitError> {
         let Some(mut state) = owned.join() else { return Ok(Vec::new()) };
-        let JoinState { join, windows } = &mut *state;
+        let JoinState { join, windows, ends } = &mut *state;
         self.show(owned.shard.id(), join, frozen);
         for one in frozen.pending.events() {
             let FoldRecord::Event(event) = one.record else { continue };
@@ -161,7 +178,9 @@ impl Joining {
             join.happen(outcome, Arrival { offset: one.offset, appended });
         }
         let progress = &frozen.progress;
-        let mut step = join.advance(next_offsets(progress), owned.has_caught_up(progress));
+        let next = next_offsets(progress);
+        self.look_ahead(owned.shard.id(), join, ends, next);
+        let mut step = join.advance(next);
         *owned.join_size() = join.size();
         // What opens and closes at once is in no store yet.
         let new: HashMap<&[u8], &[u8]> = if step.closings.is_empty() && step.corrections.is_empty()
@@ -199,6 +218,32 @@ impl Joining {
             self.tell_window(window)?;
         }
         Ok(step.changes)
+    }
+
+    /// Tells the join that all is read, once those topics that it waits for in vain are read to where
+    /// their logs ended.
+    fn look_ahead(&self, shard: i32, join: &mut Join, ends: &mut Option<Ends>, next: [i64; 3]) {
+        if ends.is_none()
+            && let Some((newest, topics)) = join.held_up()
+        {
+            let mut known = Ends { newest, ends: [0; 3] };
+            for input in topics {
+                let topic = self.inputs[input as usize].clone();
+                let partition = TopicPartition { topic, partition: shard };
+                match self.producer.bounds(&partition) {
+                    Ok((_, end)) => known.ends[input as usize] = end,
+                    Err(error) => {
+                        tracing::warn!(shard, %error, "lists close later");
+                        return;
+                    }
+                }
+            }
+            *ends = Some(known);
+        }
+        if let Some(known) = ends.take_if(|known| next.iter().zip(known.ends).all(|(n, e)| *n >= e))
+        {
+            join.read_all(known.newest);
+        }
     }
 
     fn show(&self, shard: i32, join: &mut Join, frozen: &Frozen) {

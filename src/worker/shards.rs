@@ -11,16 +11,16 @@ use super::shown::ShownMemory;
 use super::snapshots::Snapshots;
 use crate::event::EventTopic;
 use crate::quality::Size;
+use crate::state::Shard;
 use crate::state::hot::Version;
 use crate::state::snapshots::{ShardKind, ShardName};
-use crate::state::{Input, Progress, Shard};
 
 /// A shard and where the log ended when it was assigned.
 pub struct OwnedShard {
     /// The shard.
     pub shard: Shard,
-    /// End of each topic's log at assignment; -1 while the topic is not assigned.
-    targets: [AtomicI64; 4],
+    /// End of each log of events at assignment; -1 while the topic is not assigned.
+    targets: [AtomicI64; EventTopic::ALL.len()],
     histories: Mutex<Histories>,
     shown: Arc<ShownMemory>,
     /// `None` where lists are not joined.
@@ -40,7 +40,7 @@ impl OwnedShard {
     ) -> Self {
         let histories = Mutex::new(Histories::new(history_bytes));
         let shown = Arc::new(ShownMemory::new(shown_bytes));
-        let targets = Input::ALL.map(|_| AtomicI64::new(-1));
+        let targets = EventTopic::ALL.map(|_| AtomicI64::new(-1));
         let join_size =
             Mutex::new(join.as_ref().map(|joined| joined.join.size()).unwrap_or_default());
         Self { shard, targets, histories, shown, join: join.map(Mutex::new), join_size }
@@ -84,18 +84,9 @@ impl OwnedShard {
         self.join_size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether `progress` has reached where the logs of all that is joined ended at assignment.
-    pub(super) fn has_caught_up(&self, progress: &Progress) -> bool {
-        let joined = [EventTopic::Watch.into(), EventTopic::Click.into(), Input::Impressions];
-        joined.into_iter().all(|input| {
-            let target = self.targets[input.number()].load(Ordering::Acquire);
-            target >= 0 && progress.of(input).next_offset >= target
-        })
-    }
-
     /// Says where a topic's log ended when it was assigned.
-    pub fn set_target(&self, topic: impl Into<Input>, end: i64) {
-        self.targets[topic.into().number()].store(end, Ordering::Release);
+    pub fn set_target(&self, topic: EventTopic, end: i64) {
+        self.targets[topic as usize].store(end, Ordering::Release);
     }
 
     /// Whether the log is known to be as long as `version` says: a log that was made anew is not.
@@ -124,8 +115,7 @@ impl OwnedShard {
 
     /// Whether every topic is assigned and folded to where its log ended at assignment.
     pub fn is_restored(&self) -> bool {
-        let events = &self.targets[..EventTopic::ALL.len()];
-        let assigned = events.iter().all(|t| t.load(Ordering::Acquire) >= 0);
+        let assigned = self.targets.iter().all(|t| t.load(Ordering::Acquire) >= 0);
         assigned && self.lag() == 0
     }
 }

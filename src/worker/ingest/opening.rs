@@ -112,7 +112,9 @@ impl Ingest {
         let stand_in = OwnedShard::new(self.open_at(&path, partition)?, 0, 0, None);
         for (input, topic) in &self.topics {
             let tp = TopicPartition { topic: topic.clone(), partition };
-            stand_in.set_target(*input, log.bounds(&tp)?.1);
+            if let Input::Events(topic) = *input {
+                stand_in.set_target(topic, log.bounds(&tp)?.1);
+            }
         }
         self.context.shards.insert(partition, Arc::new(stand_in));
         self.control.open(partition);
@@ -196,7 +198,9 @@ impl Ingest {
             .into_iter()
             .map(|(topic, partition, (low, high))| {
                 let offset = ours.start(topic, low, high);
-                ours.shard.set_target(topic, high);
+                if let Input::Events(topic) = topic {
+                    ours.shard.set_target(topic, high);
+                }
                 Assigned { partition, offset }
             })
             .collect();
