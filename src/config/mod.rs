@@ -209,6 +209,11 @@ impl TopicsConfig {
         self.named("models")
     }
 
+    /// Which model serves.
+    pub fn model_control(&self) -> String {
+        self.named("model-control")
+    }
+
     /// Lists as they were answered.
     pub fn impressions(&self) -> String {
         self.named("impressions")

@@ -13,7 +13,7 @@ use crate::model::BasisVersion;
 /// learn about content.
 const LEAST: usize = 50;
 
-/// The content map of the newest basis, and what was begun with it.
+/// The content map of the basis that serves, and what was begun with it.
 #[derive(Default)]
 pub struct Beginnings {
     map: Option<(BasisVersion, ContentMap)>,
@@ -29,7 +29,7 @@ impl Beginnings {
     /// # Errors
     /// [`TablesError`] where the map cannot be fitted or the tables are full.
     pub fn begin(&mut self, tables: &ItemTables, catalog: &Catalog) -> Result<usize, TablesError> {
-        let Some(version) = tables.versions().last().copied() else { return Ok(0) };
+        let Some(version) = tables.serving() else { return Ok(0) };
         let looked_at = Some((version, catalog.revision()));
         if self.done == looked_at {
             return Ok(0);

@@ -14,6 +14,7 @@ mod impression;
 mod interaction;
 mod item_records;
 mod metrics;
+mod model_control;
 mod model_manifest;
 mod ranker_manifest;
 mod request;
@@ -32,7 +33,8 @@ pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
 pub use metrics::{MetricsWindow, NamedCount, SampledItem, ServingWindow};
-pub use model_manifest::{FIRST_BASIS, ModelManifest, SettingsTrial};
+pub use model_control::ModelControl;
+pub use model_manifest::{FIRST_BASIS, GoldenList, ModelManifest, SettingsTrial};
 pub use ranker_manifest::{ExamplePlace, RankerManifest};
 pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,

@@ -39,6 +39,22 @@ pub struct ModelManifest {
     pub targets: i64,
     /// What was tried; empty where there was too little to judge by.
     pub trials: Vec<SettingsTrial>,
+    /// The version that it was trained to replace, 16 hexadecimal digits; empty where there was none.
+    pub parent: String,
+    /// Lists to check it by; none of first bases.
+    pub golden: Vec<GoldenList>,
+}
+
+/// What a history must give over the basis as it was trained.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GoldenList {
+    /// What a user liked, the newest first.
+    pub history: Vec<String>,
+    /// The nearest items but for those, the nearest first.
+    pub items: Vec<String>,
+    /// Their inner products with the user's vector.
+    pub scores: Vec<f32>,
 }
 
 /// How settings did on what was held out.

@@ -39,6 +39,8 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("item-features", 1),
     schema!("model-manifest", 1),
     schema!("model-manifest", 2),
+    schema!("model-manifest", 3),
+    schema!("model-control", 1),
     schema!("ranker-manifest", 1),
     schema!("impression", 1),
     schema!("impression", 2),
@@ -141,6 +143,8 @@ subjects! {
     ITEM_FEATURES = "item-features";
     /// A basis of item vectors.
     MODEL_MANIFEST = "model-manifest";
+    /// Which model serves.
+    MODEL_CONTROL = "model-control";
     /// What came of a minute's lists.
     METRICS_WINDOW = "metrics-window";
     /// What a worker answered in a minute.

@@ -84,6 +84,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("impressions.yaml", include_str!("../../topics/impressions.yaml")),
     ("training-examples.yaml", include_str!("../../topics/training-examples.yaml")),
     ("label-corrections.yaml", include_str!("../../topics/label-corrections.yaml")),
+    ("model-control.yaml", include_str!("../../topics/model-control.yaml")),
     ("metrics.yaml", include_str!("../../topics/metrics.yaml")),
     ("dead-letters.yaml", include_str!("../../topics/dead-letters.yaml")),
 ];

@@ -22,6 +22,20 @@ const SUPPOSED_HISTORY: f32 = 4.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BasisVersion(pub u64);
 
+impl BasisVersion {
+    /// Reads 16 hexadecimal digits, as they are written.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16)?;
+        Some(Self(number))
+    }
+}
+
+impl std::fmt::Display for BasisVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// The place of an item in one basis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(pub u32);

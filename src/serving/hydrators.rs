@@ -122,7 +122,7 @@ thread_local! {
     static SOLVER: RefCell<Option<(BasisVersion, FoldIn)>> = const { RefCell::new(None) };
 }
 
-/// The user's vector, folded in over the newest basis from what they liked, as item shards do it:
+/// The user's vector, folded in over the basis that serves from what they liked, as item shards do it:
 /// no user vector is stored that could lag behind.
 pub struct UserVector;
 
@@ -133,7 +133,7 @@ impl Hydrator for UserVector {
 
     fn hydrate(&self, query: &mut Query<'_>) {
         let items = query.world.items;
-        let Some(version) = items.versions().last().copied() else { return };
+        let Some(version) = query.basis else { return };
         let Some(basis) = items.basis(version) else { return };
         let positive = query.history.iter().rev().filter(|h| h.is_positive);
         let mut before = HashSet::<u64, Prehashed>::default();

@@ -22,7 +22,9 @@ mod tests;
 pub use blend::{Blend, BlendLearner, Blends, Prediction};
 pub use impression::{FEATURE_SCHEMA, impression};
 pub use pipeline::{Outcome, Pipeline, Scored, SideEffect};
-pub use query::{Candidate, Contribution, HistoryItem, Query, SourceKind, UserVector, Why, World};
+pub use query::{
+    Candidate, Contribution, HistoryItem, Query, SourceKind, UserVector, Why, World, model_version,
+};
 pub use ranked::{Look, RankerRules, Ranking};
 pub use selectors::{ListRules, intra_list_diversity};
 pub use shown::Shown;

@@ -1,5 +1,6 @@
 //! The framework: runs the components in order and measures each.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -111,6 +112,8 @@ pub trait SideEffect: Send + Sync {
 pub struct Outcome {
     /// Best first.
     pub items: Vec<RecommendedItem>,
+    /// The model that ranked.
+    pub model_version: Cow<'static, str>,
     /// What could not contribute.
     pub degraded: Vec<Degradation>,
 }
@@ -354,7 +357,7 @@ impl Pipeline {
 
 fn finish(query: Query<'_>, list: Vec<Scored>) -> Outcome {
     let items = list.iter().map(|scored| reply_item(scored, query.request));
-    Outcome { items: items.collect(), degraded: query.degraded }
+    Outcome { items: items.collect(), model_version: query.model_version, degraded: query.degraded }
 }
 
 fn reply_item(scored: &Scored, request: &Request) -> RecommendedItem {

@@ -1,5 +1,6 @@
 //! What flows through the pipeline.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::ids::{ItemId, Prehashed, stable_hash};
 use crate::model::BasisVersion;
 use crate::time::EventTime;
 
+use super::UNTRAINED;
 use super::blend::Blends;
 use super::ranked::{Look, Ranking};
 use super::shown::Shown;
@@ -46,6 +48,10 @@ pub struct Query<'a> {
     /// The time for which the list is wanted: the request's; where it names none, the newest
     /// event time that the tables have learnt.
     pub at: EventTime,
+    /// The basis of item vectors that serves, asked for once: all stages use the same.
+    pub basis: Option<BasisVersion>,
+    /// The model's version, as replies and impressions name it.
+    pub model_version: Cow<'static, str>,
     /// ISO 3166-1 alpha-2 in upper case; empty where not known.
     pub country: String,
     /// What the list is made from, oldest first: the user's history, or that of an anonymous
@@ -182,6 +188,11 @@ impl<'a> Refused<'a> {
     }
 }
 
+/// As replies, impressions and metrics name what ranks: a champion, or that none was ever chosen.
+pub fn model_version(champion: Option<BasisVersion>) -> Cow<'static, str> {
+    champion.map_or(UNTRAINED.into(), |version| version.to_string().into())
+}
+
 impl<'a> Query<'a> {
     /// The items of the history that were liked, newest first, each once.
     pub fn liked(&self) -> impl Iterator<Item = &HistoryItem<'a>> {
@@ -196,9 +207,12 @@ impl<'a> Query<'a> {
             None => stable_hash(request.request_id.as_bytes()),
         };
         let country = request.device.as_ref().map(|device| device.country.to_ascii_uppercase());
+        let champion = world.items.champion();
         Self {
             request,
             seed,
+            basis: champion.or_else(|| world.items.serving()),
+            model_version: model_version(champion),
             at: request.at.unwrap_or(world.global.watermark()),
             country: country.unwrap_or_default(),
             refused: Refused::by(world.user),

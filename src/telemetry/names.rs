@@ -162,6 +162,8 @@ metrics_table! {
         "Memory of the item tables, indexes included.";
     describe_gauge LIVE_BASES = "driftline_live_bases", Count,
         "Bases over which item vectors are live.";
+    describe_gauge MODEL_EPOCH = "driftline_model_epoch", Count,
+        "Epoch of the newest decision on which model serves; the same on every worker once it is read.";
     describe_counter FIRST_BASES = "driftline_first_bases_total", Count,
         "First bases that this worker has trained and published.";
     describe_counter CATALOG_RECORDS = "driftline_catalog_records_total", Count,

@@ -125,7 +125,7 @@ impl SideEffect for Note {
         if let Some(impressions) = &self.impressions {
             let impression = Impression {
                 answered_at: wall_now(),
-                model_version: serving::UNTRAINED,
+                model_version: &query.model_version,
                 arm: serving::DEFAULT_ARM,
                 ..serving::impression(query, list)
             };

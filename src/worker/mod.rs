@@ -387,6 +387,7 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
     count(&topics.metrics())?;
     count(&topics.item_catalog())?;
     count(&topics.models())?;
+    count(&topics.model_control())?;
     let interactions = count(&topics.interactions())?;
     for name in [topics.item_embeddings(), topics.item_features()] {
         let found = count(&name)?;

@@ -98,7 +98,7 @@ fn tell(context: &Context, producer: &Producer, boot: &str, minute: i64, length:
         boot: boot.to_owned(),
         start: minute * MINUTE_MS,
         length_ms: (length.as_millis() as i64).min(MINUTE_MS),
-        model_version: serving::UNTRAINED.into(),
+        model_version: serving::model_version(context.items.tables().champion()).into_owned(),
         ranker_examples: i64::try_from(learnt).unwrap_or(i64::MAX),
         requests,
         empty_lists,

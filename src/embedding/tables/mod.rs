@@ -71,6 +71,8 @@ pub struct ItemTables {
     directory: RwLock<Directory>,
     /// By the time they were trained up to, the oldest first.
     versions: RwLock<Vec<Arc<Version>>>,
+    /// The basis that is to serve; none for the newest.
+    champion: RwLock<Option<BasisVersion>>,
     /// The newest event time of any record, in milliseconds.
     watermark: AtomicI64,
 }
@@ -82,6 +84,7 @@ impl ItemTables {
             config,
             directory: RwLock::default(),
             versions: RwLock::default(),
+            champion: RwLock::default(),
             watermark: AtomicI64::new(0),
         }
     }
@@ -114,6 +117,12 @@ impl ItemTables {
         versions.push(version);
         versions.sort_by_key(|v| (v.basis.basis().watermark(), v.basis.version()));
         Ok(basis)
+    }
+
+    /// Lets a basis serve from the next request on, where it is live; as long as it is not, or none
+    /// is named, the newest does.
+    pub fn set_champion(&self, champion: Option<BasisVersion>) {
+        *write(&self.champion) = champion;
     }
 
     /// Forgets a basis and the vectors over it. Whether it was there.
@@ -251,6 +260,17 @@ impl ItemTables {
     /// The bases that are live, by the time they were trained up to, the newest last.
     pub fn versions(&self) -> Vec<BasisVersion> {
         read(&self.versions).iter().map(|v| v.basis.version()).collect()
+    }
+
+    /// The basis that serves: the champion, else the newest. A request asks once.
+    pub fn serving(&self) -> Option<BasisVersion> {
+        self.champion().or_else(|| self.versions().last().copied())
+    }
+
+    /// The champion, where one is named and live.
+    pub fn champion(&self) -> Option<BasisVersion> {
+        let champion = *read(&self.champion);
+        champion.filter(|version| self.version(*version).is_some())
     }
 
     /// A basis that is live: to fold users in with a solver of one's own, or items.

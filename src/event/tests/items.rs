@@ -106,7 +106,7 @@ fn what_version_1_wrote_of_items_is_still_read() {
 }
 
 #[test]
-fn what_versions_1_and_2_wrote_of_a_basis_is_still_read() {
+fn what_versions_1_to_3_wrote_of_a_basis_is_still_read() {
     let manifest = ModelManifest {
         version: -3,
         trained_by: FIRST_BASIS.into(),
@@ -131,7 +131,31 @@ fn what_versions_1_and_2_wrote_of_a_basis_is_still_read() {
         ..manifest
     };
     let bytes = crate::fixtures::bytes("model-manifest.v2.avro", || manifest.encode().unwrap());
+    assert_eq!(ModelManifest::decode(&bytes), Ok(manifest.clone()));
+
+    let golden = GoldenList {
+        history: vec!["v1".into()],
+        items: vec!["v2".into(), "v3".into()],
+        scores: vec![0.5, -0.25],
+    };
+    let manifest =
+        ModelManifest { parent: "0000000000000001".into(), golden: vec![golden], ..manifest };
+    let bytes = crate::fixtures::bytes("model-manifest.v3.avro", || manifest.encode().unwrap());
     assert_eq!(ModelManifest::decode(&bytes), Ok(manifest));
+}
+
+#[test]
+fn what_version_1_wrote_of_a_decision_is_still_read() {
+    let control = ModelControl {
+        epoch: 3,
+        champion: "00000000000000a1".into(),
+        previous: "00000000000000a0".into(),
+        by: "alice".into(),
+        reason: "better on the hold-out".into(),
+        decided_at: 1_650_000_000_123,
+    };
+    let bytes = crate::fixtures::bytes("model-control.v1.avro", || control.encode().unwrap());
+    assert_eq!(ModelControl::decode(&bytes), Ok(control));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use super::{ListRules, WINDOW};
 use crate::catalog::{Catalog, Standing};
 use crate::embedding::ItemTables;
+use crate::model::BasisVersion;
 use crate::model::vector::dot;
 use crate::serving::query::{Candidate, Query};
 
@@ -24,7 +25,7 @@ const PLACES: usize = 100;
 
 /// What is known of an item that makes it like another.
 struct Traits<'a> {
-    /// Of length 1, over the newest basis.
+    /// Of length 1, over the basis that serves.
     vector: Option<Vec<f32>>,
     creator: Option<u32>,
     labels: &'a [u32],
@@ -32,9 +33,14 @@ struct Traits<'a> {
 
 impl<'a> Traits<'a> {
     /// Those of items given by hash.
-    fn of(hashes: &[u64], catalog: &'a Catalog, items: &ItemTables) -> Vec<Self> {
-        let vectors = match items.versions().last() {
-            Some(basis) => items.vectors(*basis, hashes.iter().copied()),
+    fn of(
+        hashes: &[u64],
+        catalog: &'a Catalog,
+        items: &ItemTables,
+        basis: Option<BasisVersion>,
+    ) -> Vec<Self> {
+        let vectors = match basis {
+            Some(basis) => items.vectors(basis, hashes.iter().copied()),
             None => vec![None; hashes.len()],
         };
         let traits = |(hash, vector): (&u64, Option<Vec<f32>>)| {
@@ -83,7 +89,7 @@ fn unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
 /// The mean of 1 − similarity over the pairs of a list, given by hash, that can be compared: 0 where
 /// all are alike, 1 where none is like another. None where no two can be.
 pub fn intra_list_diversity(list: &[u64], catalog: &Catalog, items: &ItemTables) -> Option<f64> {
-    let traits = Traits::of(list, catalog, items);
+    let traits = Traits::of(list, catalog, items, items.serving());
     let (mut sum, mut pairs) = (0.0, 0);
     for (place, one) in traits.iter().enumerate() {
         for similarity in traits[place + 1..].iter().filter_map(|other| one.similarity(other)) {
@@ -106,7 +112,7 @@ pub(super) fn diversify(
     let places = if rules.diversity > 0.0 { count.min(PLACES) } else { 0 };
     let near = window.len().min(places * WINDOW);
     let hashes: Vec<u64> = window[..near].iter().map(|c| c.hash).collect();
-    let traits = Traits::of(&hashes, catalog, items);
+    let traits = Traits::of(&hashes, catalog, items, query.basis);
     let creators: Vec<Option<u32>> =
         window.iter().map(|c| c.listing(query).and_then(|l| l.creator_number())).collect();
     let mut of_creator: HashMap<u32, usize> = HashMap::new();

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 
-use super::models::{Announced, Assembly};
 use super::shared::Model;
 use crate::catalog::Standing;
+use crate::deployment::{Announced, Assembly, Control};
 use crate::embedding::{ItemFeatures, TablesError};
 use crate::event::{EmbeddingRecord, FeaturesRecord, item_of_key};
 use crate::ids::stable_hash;
@@ -49,6 +49,8 @@ pub(super) fn start(context: Context) -> Result<JoinHandle<()>, WorkerError> {
 
 struct Feed {
     context: Context,
+    control: WholeTopic,
+    decided: Control,
     models: WholeTopic,
     embeddings: WholeTopic,
     features: WholeTopic,
@@ -70,6 +72,8 @@ impl Feed {
         let open = |topic: String| WholeTopic::open(&config, &topic, "driftline-items-feed");
         let mut feed = Self {
             context: context.clone(),
+            control: open(topics.model_control())?,
+            decided: Control::default(),
             models: open(topics.models())?,
             embeddings: open(topics.item_embeddings())?,
             features: open(topics.item_features())?,
@@ -80,6 +84,11 @@ impl Feed {
         };
         feed.embeddings.mark_end()?;
         feed.features.mark_end()?;
+        // A model was published before it was chosen: all that are named here are found there.
+        feed.control.mark_end()?;
+        while !feed.control.is_at_mark() && !feed.context.stop.is_requested() {
+            feed.poll_control(POLL);
+        }
         feed.read_models()?;
         Ok(feed)
     }
@@ -96,6 +105,7 @@ impl Feed {
                 runtime::lower_priority(Urgency::Later);
             }
             let mut any = self.poll_models(Duration::ZERO);
+            any |= self.poll_control(Duration::ZERO);
             any |= self.poll(&Kind::Features, Duration::ZERO)?;
             let wait = if any { Duration::ZERO } else { POLL };
             self.poll(&Kind::Embedding, wait)?;
@@ -118,6 +128,30 @@ impl Feed {
             self.poll_models(POLL);
         }
         Ok(())
+    }
+
+    fn poll_control(&mut self, wait: Duration) -> bool {
+        let Some(record) = self.control.poll(wait) else { return false };
+        if record.is_tombstone() {
+            return true;
+        }
+        match self.decided.take(record.key().unwrap_or_default(), record.value()) {
+            Ok(true) => {
+                let state = self.decided.state();
+                let champion = self.decided.champion();
+                self.context.items.tables().set_champion(champion);
+                let is_loaded = self.context.items.tables().champion() == champion;
+                let (epoch, version) = (state.epoch, &state.champion);
+                tracing::info!(epoch, version, is_loaded, "another model is to serve");
+                gauge!(names::MODEL_EPOCH).set(epoch as f64);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let offset = record.offset();
+                tracing::error!(error, offset, "a decision on models is passed over");
+            }
+        }
+        true
     }
 
     fn poll_models(&mut self, wait: Duration) -> bool {

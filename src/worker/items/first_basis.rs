@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 
-use super::models;
+use crate::deployment;
 use crate::embedding::{FirstBasis, Settings, TrainedBasis, Trial};
 use crate::event::{FIRST_BASIS, Interactions, ModelManifest, SettingsTrial};
 use crate::kafka::{
@@ -165,7 +165,7 @@ fn publish(
         };
         producer.send(&outgoing, Delivery::Tracked(Arc::clone(&tracker)))
     };
-    for (key, value) in models::records(basis, manifest)? {
+    for (key, value) in deployment::records(basis, manifest)? {
         send(&key, Some(&value))?;
     }
     tracker.wait(DELIVERY_LIMIT)?;
@@ -178,7 +178,7 @@ fn publish(
         .collect();
     older.sort_by_key(|manifest| std::cmp::Reverse(manifest.interactions));
     for retired in older.iter().skip(KEPT - 1) {
-        for key in models::keys(retired) {
+        for key in deployment::keys(retired) {
             send(&key, None)?;
         }
     }

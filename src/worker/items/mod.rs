@@ -6,7 +6,6 @@
 
 mod feed;
 mod first_basis;
-mod models;
 mod progress;
 mod publish;
 mod shard;

@@ -212,7 +212,7 @@ impl Answerer {
         Reply {
             request_id: job.request.request_id.clone(),
             user: job.request.user.to_string(),
-            model_version: serving::UNTRAINED.into(),
+            model_version: outcome.model_version.into_owned(),
             arm: serving::DEFAULT_ARM.into(),
             items: outcome.items,
             degraded: outcome.degraded,

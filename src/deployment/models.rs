@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::golden::verify_golden;
 use crate::event::ModelManifest;
 use crate::kafka::Record;
 use crate::model::{Basis, BasisVersion};
@@ -14,7 +15,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 const WAITING_BYTES: usize = 1 << 30;
 
 /// Something that the topic says.
-pub(super) enum Announced {
+pub enum Announced {
     /// A basis is whole.
     Basis(Box<Basis>, ModelManifest),
     /// A basis is retired.
@@ -23,7 +24,7 @@ pub(super) enum Announced {
 
 /// Chunks that wait for their manifest.
 #[derive(Default)]
-pub(super) struct Assembly {
+pub struct Assembly {
     chunks: HashMap<BasisVersion, HashMap<usize, Vec<u8>>>,
     bytes: usize,
 }
@@ -83,6 +84,7 @@ impl Assembly {
         if basis.version() != version || manifest.version as u64 != version.0 {
             return Err("the basis is of another version than its key says".into());
         }
+        verify_golden(&basis, &manifest.golden)?;
         Ok(Announced::Basis(Box::new(basis), manifest))
     }
 
@@ -95,10 +97,10 @@ impl Assembly {
 
 /// The records of a basis, keys and values: chunks first, the manifest last. `manifest` says what
 /// is not in the bytes themselves.
-pub(super) fn records(
-    basis: &Basis,
-    manifest: ModelManifest,
-) -> Result<Vec<(String, Vec<u8>)>, String> {
+///
+/// # Errors
+/// Where the manifest does not fit its schema: a fault of ours.
+pub fn records(basis: &Basis, manifest: ModelManifest) -> Result<Vec<(String, Vec<u8>)>, String> {
     let bytes = basis.to_bytes();
     let version = basis.version();
     let mut records: Vec<_> = (0..)
@@ -119,18 +121,18 @@ pub(super) fn records(
 }
 
 /// The keys of a basis' records, the manifest's first: the order in which they are taken out.
-pub(super) fn keys(manifest: &ModelManifest) -> Vec<String> {
+pub fn keys(manifest: &ModelManifest) -> Vec<String> {
     let version = BasisVersion(manifest.version as u64);
     let chunks = (0..usize::try_from(manifest.chunks).unwrap_or(0)).map(|n| chunk_key(version, n));
     std::iter::once(manifest_key(version)).chain(chunks).collect()
 }
 
 fn manifest_key(version: BasisVersion) -> String {
-    format!("{:016x}", version.0)
+    version.to_string()
 }
 
 fn chunk_key(version: BasisVersion, chunk: usize) -> String {
-    format!("{:016x}/{chunk}", version.0)
+    format!("{version}/{chunk}")
 }
 
 fn parse_key(key: &[u8]) -> Option<(BasisVersion, Option<usize>)> {
@@ -139,7 +141,7 @@ fn parse_key(key: &[u8]) -> Option<(BasisVersion, Option<usize>)> {
         Some((version, chunk)) => (version, Some(chunk.parse().ok()?)),
         None => (text, None),
     };
-    Some((BasisVersion(u64::from_str_radix(version, 16).ok()?), chunk))
+    Some((BasisVersion::parse(version)?, chunk))
 }
 
 #[cfg(test)]
