@@ -27,4 +27,5 @@ pub mod simulation;
 pub mod state;
 pub mod telemetry;
 pub mod time;
+pub mod training;
 pub mod worker;

@@ -51,6 +51,7 @@ fn diginetica_per_event_reaches_the_published_best_and_more() {
         lists,
         repeats: true,
         target: selection.target,
+        basis: None,
     };
     let found = run.evaluate(
         FoldRules::default(),

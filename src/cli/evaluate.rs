@@ -212,6 +212,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         lists: ListRules { exploration: args.exploration, ..config.serving.list_rules() },
         repeats: selection.repeats,
         target: selection.target,
+        basis: None,
     };
     let found =
         run.evaluate(config.state.rules(), &config.global, catalog, &config.items, |done| {

@@ -16,6 +16,7 @@ mod secret;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +35,7 @@ pub use quality::QualityConfig;
 pub use ranker::RankerConfig;
 pub use secret::{Properties, Secret};
 pub use snapshots::SnapshotsConfig;
+pub use training::TrainingConfig;
 
 use crate::event::EventTopic;
 use crate::feature::{FoldRules, MAX_TTL_DAYS};
@@ -75,6 +77,8 @@ pub struct Config {
     pub lake: LakeConfig,
     /// Snapshots of shards in the object store.
     pub snapshots: SnapshotsConfig,
+    /// Models trained on the lake.
+    pub training: TrainingConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -463,6 +467,7 @@ impl Config {
         self.objects.validate()?;
         self.lake.validate()?;
         self.snapshots.validate()?;
+        self.training.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }
@@ -476,7 +481,8 @@ fn in_range<T: PartialOrd + fmt::Display>(
     least: T,
     most: T,
 ) -> Result<(), ConfigError> {
-    if value < least || value > most {
+    // What is no number is in no range.
+    if !(least <= value && value <= most) {
         return Err(ConfigError::Invalid(format!(
             "{key} is {value}; {least} to {most} are allowed"
         )));

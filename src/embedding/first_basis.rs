@@ -74,6 +74,30 @@ pub struct TrainedBasis {
     pub targets: usize,
 }
 
+/// The settings that were found best, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Which.
+    pub settings: Settings,
+    /// How the candidates did on what was held out; empty where there was too little to judge by, and
+    /// the first was taken.
+    pub trials: Vec<Trial>,
+    /// Held out interactions that they were judged by.
+    pub targets: usize,
+}
+
+/// What training reads.
+struct Prepared {
+    /// Numbers of items, by hash.
+    places: HashMap<u64, u32, Prehashed>,
+    items: Vec<ItemId>,
+    /// In order of time, of these items only.
+    positives: Vec<Positive>,
+    /// User and item of each.
+    pairs: Vec<(u32, u32)>,
+    users: usize,
+}
+
 impl FirstBasis {
     /// Nothing collected yet. The settings are chosen among `candidates`, of which there is one at
     /// least; the first is taken where there is too little to choose by. Those that train alike
@@ -124,56 +148,104 @@ impl FirstBasis {
         threads: usize,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<Option<TrainedBasis>, ModelError> {
-        let held = self.positives.len();
-        self.tried = held;
-        let chosen = self.chosen_items();
+        match self.choose(threads, &mut go_on)? {
+            Some(choice) => self.train_as(&choice, threads, go_on),
+            None => Ok(None),
+        }
+    }
+
+    /// The settings that [`FirstBasis::train`] would train with: half of its work.
+    ///
+    /// # Errors
+    /// Those of [`FirstBasis::train`].
+    pub fn choose(
+        &mut self,
+        threads: usize,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<Option<Choice>, ModelError> {
+        self.tried = self.positives.len();
+        let Some(data) = self.prepare() else { return Ok(None) };
+        let hold_out = HoldOut::new(&data.positives, &data.places)?;
+        let trials = match &hold_out {
+            Some(hold_out) => hold_out.try_all(&self.candidates, threads, |pairs, settings| {
+                self.run(&data, pairs, settings, threads, &mut go_on)
+            })?,
+            None => Vec::new(),
+        };
+        Ok(Some(Choice {
+            settings: best(&trials).unwrap_or(self.candidates[0]),
+            trials,
+            targets: hold_out.map_or(0, |hold_out| hold_out.targets()),
+        }))
+    }
+
+    /// Trains with the settings that were chosen. None as with [`FirstBasis::train`].
+    ///
+    /// # Errors
+    /// Those of [`FirstBasis::train`].
+    pub fn train_as(
+        &self,
+        choice: &Choice,
+        threads: usize,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<Option<TrainedBasis>, ModelError> {
+        let Some(data) = self.prepare() else { return Ok(None) };
+        let histories = histories(&data.pairs, data.users);
+        let pairs = Interactions::new(data.users, data.places.len(), data.pairs.clone())?;
+        let training = self.run(&data, &pairs, &choice.settings, threads, &mut go_on)?;
+        Ok(Some(TrainedBasis {
+            basis: Basis::seal(training, histories, threads)?,
+            users: data.users,
+            positives: self.positives.len(),
+            settings: choice.settings,
+            trials: choice.trials.clone(),
+            targets: choice.targets,
+        }))
+    }
+
+    fn run(
+        &self,
+        data: &Prepared,
+        pairs: &Interactions,
+        settings: &Settings,
+        threads: usize,
+        go_on: &mut impl FnMut() -> bool,
+    ) -> Result<Training, ModelError> {
+        let factors = ials::train(pairs, &settings.ials, threads, |_| {
+            if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(Training {
+            counts: (0..data.items.len()).map(|item| pairs.count(item)).collect(),
+            items: data.items.clone(),
+            vectors: factors.items,
+            hyperparameters: Hyperparameters::new(&settings.ials, settings.history),
+            watermark: self.watermark,
+        })
+    }
+
+    /// None where there are too few users or items.
+    fn prepare(&self) -> Option<Prepared> {
+        let places = self.chosen_items();
         let mut users: HashMap<u64, u32, Prehashed> = HashMap::default();
         let mut positives: Vec<Positive> =
-            self.positives.iter().filter(|p| chosen.contains_key(&p.item)).copied().collect();
+            self.positives.iter().filter(|p| places.contains_key(&p.item)).copied().collect();
         // Whatever order they came in, the basis is the same.
         positives.sort_unstable_by_key(|p| (p.at, p.user, p.item));
         let pairs: Vec<(u32, u32)> = positives
             .iter()
             .map(|p| {
                 let next = users.len() as u32;
-                (*users.entry(p.user).or_insert(next), chosen[&p.item])
+                (*users.entry(p.user).or_insert(next), places[&p.item])
             })
             .collect();
-        if users.len() < self.limits.min_users || chosen.len() < self.limits.min_items {
-            return Ok(None);
+        if users.len() < self.limits.min_users || places.len() < self.limits.min_items {
+            return None;
         }
-        let mut items = vec![ItemId::from(""); chosen.len()];
-        for (hash, place) in &chosen {
+        let mut items = vec![ItemId::from(""); places.len()];
+        for (hash, place) in &places {
             items[*place as usize] = ItemId::new(self.names[hash].to_string());
         }
-        let mut train = |data: &Interactions, settings: &Settings| {
-            let factors = ials::train(data, &settings.ials, threads, |_| {
-                if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            Ok(Training {
-                counts: (0..items.len()).map(|item| data.count(item)).collect(),
-                items: items.clone(),
-                vectors: factors.items,
-                hyperparameters: Hyperparameters::new(&settings.ials, settings.history),
-                watermark: self.watermark,
-            })
-        };
-        let hold_out = HoldOut::new(&positives, &chosen)?;
-        let trials = match &hold_out {
-            Some(hold_out) => hold_out.try_all(&self.candidates, threads, &mut train)?,
-            None => Vec::new(),
-        };
-        let settings = best(&trials).unwrap_or(self.candidates[0]);
-        let histories = histories(&pairs, users.len());
-        let training = train(&Interactions::new(users.len(), chosen.len(), pairs)?, &settings)?;
-        Ok(Some(TrainedBasis {
-            basis: Basis::seal(training, histories, threads)?,
-            users: users.len(),
-            positives: held,
-            settings,
-            trials,
-            targets: hold_out.map_or(0, |hold_out| hold_out.targets()),
-        }))
+        Some(Prepared { places, items, positives, pairs, users: users.len() })
     }
 
     /// The most frequent items, numbered from 0.

@@ -26,7 +26,7 @@ mod tables;
 
 pub use beginnings::Beginnings;
 pub use content::{ContentConfig, ContentFeature, ContentMap};
-pub use first_basis::{FirstBasis, FirstBasisLimits, Settings, TrainedBasis, Trial};
+pub use first_basis::{Choice, FirstBasis, FirstBasisLimits, Settings, TrainedBasis, Trial};
 pub use index::{Found, IndexError, IndexStats, ItemIndex, Reach};
 pub use item::{
     Decayed, ITEM_STATE_VERSION, ItemCounts, ItemFeatures, ItemFold, ItemState, LiveBasis,

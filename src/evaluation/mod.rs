@@ -38,6 +38,7 @@ use crate::catalog::Catalog;
 use crate::config::{GlobalConfig, ItemsConfig};
 use crate::event::RecommendedItem;
 use crate::feature::FoldRules;
+use crate::model::Basis;
 use crate::serving::ListRules;
 use crate::time::EventTime;
 
@@ -112,6 +113,8 @@ pub struct Run<'a> {
     pub repeats: bool,
     /// What counts as taken, of what was shown.
     pub target: Target,
+    /// A basis in place of those that would be trained on the way; live from its watermark on.
+    pub basis: Option<Basis>,
 }
 
 impl Run<'_> {
@@ -130,6 +133,9 @@ impl Run<'_> {
     ) -> Result<Option<Evaluation>, ReplayError> {
         let mut replayer =
             Replayer::new(self.log, rules, global, catalog, items, self.lists, &self.arms);
+        if let Some(basis) = &self.basis {
+            replayer = replayer.with_basis(basis.clone());
+        }
         let mut found = Evaluation {
             scored: Vec::with_capacity(self.plan.periods.len()),
             arms: self.arms.iter().map(|arm| self.empty(arm)).collect(),

@@ -19,7 +19,7 @@ use crate::feature::{Corrupt, FoldRules, Positives, UserState};
 use crate::global::{GlobalTables, TransitionLearner, Transitions, Waiting};
 use crate::ids::{Prehashed, Surface, UserId, stable_hash};
 use crate::model::ridge::Unsolved;
-use crate::model::{BasisVersion, ModelError};
+use crate::model::{Basis, BasisVersion, ModelError};
 use crate::serving::{
     BlendLearner, ListRules, Pipeline, Query, Shown, SourceKind, World, blend_learner,
     intra_list_diversity, nearest_lifted, untrained_of,
@@ -89,6 +89,8 @@ struct Items {
     fold: ItemFold,
     tables: ItemTables,
     first_basis: Option<FirstBasis>,
+    /// A basis that goes live when the log has come to where its training ended.
+    given: Option<Basis>,
     live: Option<BasisVersion>,
     /// Kept where an arm wants them.
     frozen: Option<FrozenTables>,
@@ -107,6 +109,7 @@ impl Items {
             fold: ItemFold::default(),
             tables: ItemTables::new(config.tables()),
             first_basis: config.first_basis.enabled.then(trainer),
+            given: None,
             live: None,
             frozen: wants_frozen.then(|| FrozenTables::new(config.tables())),
             trained_on: 0,
@@ -115,6 +118,12 @@ impl Items {
 
     fn learn(&mut self, one: &Interaction<'_>) -> Result<(), ReplayError> {
         let hash = stable_hash(one.item.as_bytes());
+        let is_after = |basis: &mut Basis| one.event_time > basis.watermark().millis();
+        if let Some(basis) = self.given.take_if(is_after) {
+            let basis = self.tables.set_basis(basis)?;
+            self.live = Some(basis.version());
+            self.fold.add_basis(basis);
+        }
         let state = self.states.entry(hash).or_default();
         self.fold.learn(state, hash, one);
         state.retain_vectors(|version| self.live == Some(version));
@@ -267,6 +276,14 @@ impl<'a> Replayer<'a> {
             learnt: 0,
             refreshed: 0,
         }
+    }
+
+    /// Serves from this basis, from its watermark on, and trains none on the way.
+    #[must_use]
+    pub fn with_basis(mut self, basis: Basis) -> Self {
+        self.items.first_basis = None;
+        self.items.given = Some(basis);
+        self
     }
 
     /// Folds an event into its user's state.

@@ -138,7 +138,7 @@ fn run_as(log: &Log, protocol: &Protocol, arms: Vec<Arm>, top: usize) -> Evaluat
     let plan = plan(log, protocol, &ALL).unwrap();
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
     let (target, repeats) = (ALL.target, ALL.repeats);
-    let run = Run { log, plan: &plan, given: &[], arms, top, lists, repeats, target };
+    let run = Run { log, plan: &plan, given: &[], arms, top, lists, repeats, target, basis: None };
     let (rules, global, items) = (FoldRules::default(), with_transitions(), ItemsConfig::default());
     run.evaluate(rules, &global, Catalog::default(), &items, |_| true).unwrap().unwrap()
 }
@@ -300,7 +300,17 @@ fn a_run_ends_where_it_is_told_to_stop() {
     let arms = Arm::all(&SourceKind::ALL, false);
     let lists = ListRules { exploration: 0.0, ..ListRules::default() };
     let (target, repeats) = (ALL.target, ALL.repeats);
-    let run = Run { log: &log, plan: &plan, given: &[], arms, top: 5, lists, repeats, target };
+    let run = Run {
+        log: &log,
+        plan: &plan,
+        given: &[],
+        arms,
+        top: 5,
+        lists,
+        repeats,
+        target,
+        basis: None,
+    };
     assert!(
         run.evaluate(
             FoldRules::default(),

@@ -16,6 +16,7 @@ mod layout;
 mod manifest;
 mod merging;
 mod parquet_file;
+mod rows;
 mod shape;
 mod sink;
 mod snapshot;
@@ -30,8 +31,9 @@ pub use cut::{Batch, Cut, CutError, TopicWriter};
 pub use expiry::Expired;
 pub use layout::{Chain, Hour};
 pub use manifest::{Anchor, DataFile, Manifest, Passed, Plan, SchemaId};
+pub use rows::LakeRow;
 pub use sink::{Done, Handed, Sink, Tally};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, TopicSnapshot};
 pub use store::{Job, Lake, LakeError, Tail};
 
 use std::sync::LazyLock;

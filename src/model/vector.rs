@@ -16,6 +16,8 @@ impl Dim {
     pub const MAX: usize = 1024;
     /// 64: what was measured; 128 gains little on data of this size and doubles all costs.
     pub const DEFAULT: Dim = Dim(64);
+    /// 128: for a trainer to try.
+    pub const LONG: Dim = Dim(128);
 
     /// # Errors
     /// [`ModelError::Dim`] where `components` is not a multiple of 8 in `8..=1024`.

@@ -18,7 +18,7 @@ use crate::event::History;
 use crate::ids::Prehashed;
 use crate::model::ials::{IalsConfig, Interactions};
 use crate::model::vector::dot;
-use crate::model::{Basis, HistoryWeights, Hyperparameters, ModelError, Position, Training};
+use crate::model::{Basis, Dim, HistoryWeights, Hyperparameters, ModelError, Position, Training};
 
 /// The newest part that is held out, one in so many; where there are few, one in so many of those up
 /// to a number that tells settings apart.
@@ -69,6 +69,32 @@ impl Settings {
     /// What a first basis is chosen among. The first is taken where there is too little to choose
     /// by.
     pub const CANDIDATES: [Self; 4] = [Self::VIDEOS, Self::DENSE, Self::BETWEEN, Self::SESSIONS];
+    /// Vectors twice as long, for who has the time and the memory.
+    pub const LONG_VIDEOS: Self = Self {
+        name: "long-videos",
+        ials: IalsConfig { dim: Dim::LONG, ..IalsConfig::VIDEOS },
+        ..Self::VIDEOS
+    };
+    /// The same for sessions.
+    pub const LONG_SESSIONS: Self = Self {
+        name: "long-sessions",
+        ials: IalsConfig { dim: Dim::LONG, ..IalsConfig::SESSIONS },
+        ..Self::SESSIONS
+    };
+    /// What a trained basis is chosen among.
+    pub const TRAINER: [Self; 6] = [
+        Self::VIDEOS,
+        Self::DENSE,
+        Self::BETWEEN,
+        Self::SESSIONS,
+        Self::LONG_VIDEOS,
+        Self::LONG_SESSIONS,
+    ];
+
+    /// The settings of this name, of all that trainers choose among.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::TRAINER.into_iter().find(|settings| settings.name == name)
+    }
 }
 
 /// How well settings did on what was held out.
