@@ -21,6 +21,7 @@ pub mod model;
 pub mod objects;
 pub mod quality;
 pub mod ranking;
+pub mod registry;
 pub mod runtime;
 pub mod serving;
 pub mod simulation;
