@@ -28,7 +28,6 @@ const ROOMS: &[&str] = &[
     "drift",
     "trigger",
     "lake",
-    "training",
     "registry",
     "deployment",
 ];
@@ -37,7 +36,8 @@ const ROOMS: &[&str] = &[
 const PRODUCERS: &[&str] = &["dataset", "simulation"];
 
 /// What puts rooms together into processes; imports anything, and is imported by nothing else.
-const PROGRAMS: &[&str] = &["worker", "client", "evaluation", "cli", "main", "lib", "fixtures"];
+const PROGRAMS: &[&str] =
+    &["worker", "training", "client", "evaluation", "cli", "main", "lib", "fixtures"];
 
 /// What a room must do without, beyond the order of rooms, and why.
 const NEVER: &[(&str, &[&str], &str)] = &[

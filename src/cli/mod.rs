@@ -12,6 +12,7 @@ mod interrupt;
 mod item_state;
 mod lake;
 mod metrics;
+mod models;
 mod output;
 mod pace;
 mod recommend;
@@ -21,6 +22,7 @@ mod simulate;
 mod snapshots;
 mod state;
 mod topics;
+mod train;
 mod worker;
 
 use std::path::PathBuf;
@@ -92,6 +94,10 @@ enum Command {
     Archive(archive::Args),
     /// Look after the lake: what is in it, small files, old files, lists for training
     Lake(lake::Args),
+    /// Train item vectors on the lake, judge and register them
+    Train(train::Args),
+    /// Versions of the model: what there is, what serves
+    Models(models::Args),
     /// See what came of lists, and what workers answered
     Metrics(metrics::Args),
     /// Look at the state of users
@@ -147,6 +153,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Simulate(args) => simulate::run(&args, &config),
         Command::Archive(args) => archive::run(&args, &config),
         Command::Lake(args) => lake::run(&args, &config),
+        Command::Train(args) => train::run(&args, &config),
+        Command::Models(args) => models::run(&args, &config),
         Command::Metrics(args) => metrics::run(&args, &config),
         Command::State(args) => state::run(&args, &config),
         Command::Deadletters(args) => deadletters::run(&args, &config),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::event::Interaction;
 use crate::ids::{ItemId, Prehashed, stable_hash};
 use crate::model::ials::{self, Interactions};
-use crate::model::{Basis, Hyperparameters, ModelError, Position, Training};
+use crate::model::{Basis, Hyperparameters, ModelError, Position, Training, Vectors};
 use crate::time::EventTime;
 
 use hold_out::HoldOut;
@@ -223,9 +223,51 @@ impl FirstBasis {
         })
     }
 
+    /// Seals vectors that were trained elsewhere, by row of `vectors`, as if they had been trained
+    /// here: with what is collected of their items. Users are folded in with `settings`.
+    ///
+    /// # Errors
+    /// Those of [`Basis::seal`]; [`ModelError::NoInteractions`] where nothing collected is about these items.
+    pub fn adopt(
+        &self,
+        items: &[ItemId],
+        vectors: Vectors,
+        settings: Settings,
+        threads: usize,
+    ) -> Result<TrainedBasis, ModelError> {
+        let hash = |item: &ItemId| stable_hash(item.as_str().as_bytes());
+        let data = self.prepare_for((0..).zip(items).map(|(place, i)| (hash(i), place)).collect());
+        if data.pairs.is_empty() {
+            return Err(ModelError::NoInteractions);
+        }
+        let pairs = Interactions::new(data.users, items.len(), data.pairs.clone())?;
+        let training = Training {
+            counts: (0..items.len()).map(|item| pairs.count(item)).collect(),
+            items: items.to_vec(),
+            vectors,
+            hyperparameters: Hyperparameters::new(&settings.ials, settings.history),
+            watermark: self.watermark,
+        };
+        Ok(TrainedBasis {
+            basis: Basis::seal(training, histories(&data.pairs, data.users), threads)?,
+            users: data.users,
+            positives: self.positives.len(),
+            settings,
+            trials: Vec::new(),
+            targets: 0,
+        })
+    }
+
     /// None where there are too few users or items.
     fn prepare(&self) -> Option<Prepared> {
-        let places = self.chosen_items();
+        let data = self.prepare_for(self.chosen_items());
+        let is_enough =
+            data.users >= self.limits.min_users && data.places.len() >= self.limits.min_items;
+        is_enough.then_some(data)
+    }
+
+    /// What is collected about the items of these hashes, which it numbers.
+    fn prepare_for(&self, places: HashMap<u64, u32, Prehashed>) -> Prepared {
         let mut users: HashMap<u64, u32, Prehashed> = HashMap::default();
         let mut positives: Vec<Positive> =
             self.positives.iter().filter(|p| places.contains_key(&p.item)).copied().collect();
@@ -238,14 +280,14 @@ impl FirstBasis {
                 (*users.entry(p.user).or_insert(next), places[&p.item])
             })
             .collect();
-        if users.len() < self.limits.min_users || places.len() < self.limits.min_items {
-            return None;
-        }
         let mut items = vec![ItemId::from(""); places.len()];
         for (hash, place) in &places {
-            items[*place as usize] = ItemId::new(self.names[hash].to_string());
+            // Of items that came with vectors from elsewhere nothing may be known.
+            if let Some(name) = self.names.get(hash) {
+                items[*place as usize] = ItemId::new(name.to_string());
+            }
         }
-        Some(Prepared { places, items, positives, pairs, users: users.len() })
+        Prepared { places, items, positives, pairs, users: users.len() }
     }
 
     /// The most frequent items, numbered from 0.

@@ -12,6 +12,7 @@
 
 mod checks;
 mod events;
+mod factors;
 mod judging;
 mod likes;
 pub mod report;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use checks::DataFacts;
+pub use factors::{Factors, FactorsError, read_factors};
 pub use judging::{Comparison, Judgement};
 
 use crate::config::{Config, TrainingConfig};
@@ -91,6 +93,8 @@ pub struct Run<'a> {
     pub name: &'a str,
     /// What serves, and what it knew of its data; none where nothing was promoted yet.
     pub champion: Option<(Basis, Option<DataFacts>)>,
+    /// Vectors that were trained elsewhere, to be judged in place of trained ones.
+    pub factors: Option<Factors>,
     /// Fold, tables and pipeline as they serve.
     pub config: &'a Config,
     /// Threads; they change nothing of the result.
@@ -144,8 +148,17 @@ impl Run<'_> {
         checks::check(&facts, last, rules)?;
         let mut trainer = FirstBasis::new(rules.limits(), &Settings::TRAINER);
         likes.each_before(&split, |one| trainer.observe(one));
-        let choice = self.choose(&mut trainer, &stages, progress)?;
-        let basis = self.basis(&trainer, &choice, &stages, progress)?;
+        let (basis, choice) = match &self.factors {
+            Some(factors) => {
+                let (settings, vectors) = (factors.settings, factors.vectors.clone());
+                let adopted = trainer.adopt(&factors.items, vectors, settings, self.threads)?;
+                (adopted.basis, Choice { settings, trials: Vec::new(), targets: 0 })
+            }
+            None => {
+                let choice = self.choose(&mut trainer, &stages, progress)?;
+                (self.basis(&trainer, &choice, &stages, progress)?, choice)
+            }
+        };
         let log = events::read(self, progress)?;
         let judgement = judging::judge(self, &basis, &log, split.at, &stages, progress)?;
         let (users, positives) = likes.sizes_before(&split);
@@ -166,9 +179,10 @@ impl Run<'_> {
     fn identity(&self) -> String {
         let parent = self.champion.as_ref().map(|(basis, _)| basis.version().to_string());
         format!(
-            "{} {} {parent:?} {:?} {:?} {:?}",
+            "{} {} {parent:?} {:?} {:?} {:?} {:?}",
             env!("CARGO_PKG_VERSION"),
             self.name,
+            self.factors.as_ref().map(|factors| (&factors.sha256, factors.settings)),
             TrainingConfig { work_dir: PathBuf::new(), ..self.config.training.clone() },
             self.config.global,
             self.config.serving.list_rules(),
