@@ -82,8 +82,15 @@ fn serve(
     registry.set_champion(version, &change)?;
     // From here on the same command finishes what one that died has begun.
     let mut published = controller.published()?;
-    if !published.iter().any(|there| there.version as u64 == version.0) {
-        controller.publish(&basis, announced(&manifest, golden))?;
+    let announced = announced(&manifest, golden);
+    // What is there under this version may be somebody else's word, which workers have refused.
+    let is_there = |there: &ModelManifest| {
+        there.version as u64 == version.0
+            && there.golden == announced.golden
+            && there.offsets == announced.offsets
+    };
+    if !published.iter().any(is_there) {
+        controller.publish(&basis, announced)?;
     }
     let served = controller.read()?.clone();
     let champion = version.to_string();
