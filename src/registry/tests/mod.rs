@@ -1,4 +1,6 @@
 mod basics;
+mod collecting;
+mod crashes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
