@@ -149,6 +149,15 @@ proptest! {
     }
 }
 
+/// Tells the collectors to end, also where the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Tries until no collector is in the way.
 fn patiently<T>(mut work: impl FnMut() -> Result<T, RegistryError>) -> Result<T, RegistryError> {
     loop {
@@ -176,6 +185,7 @@ fn a_champion_is_whole_while_others_collect_all_that_they_may() {
             deleted
         };
         let collectors = [scope.spawn(collect), scope.spawn(collect)];
+        let ends = Ends(&done);
         for round in 0..400_u16 {
             let n = round % 7;
             let version = patiently(|| registry.register(told(&basis(n)), files(&basis(n))));
@@ -196,7 +206,7 @@ fn a_champion_is_whole_while_others_collect_all_that_they_may() {
                 registry.verify(&registry.get(version).unwrap()).unwrap();
             }
         }
-        done.store(true, Ordering::SeqCst);
+        drop(ends);
         collectors.into_iter().map(|collector| collector.join().unwrap()).sum()
     });
     assert!(promoted > 20, "{promoted} promoted, {missed} missed");
@@ -221,6 +231,7 @@ fn what_is_being_registered_is_not_taken_for_the_rest_of_one_that_died() {
             deleted
         };
         let collectors = [scope.spawn(collect), scope.spawn(collect)];
+        let ends = Ends(&done);
         for n in 0..300 {
             let rest = file_key(basis(n).version().into(), BASIS);
             // A rest without a claim, as one that died more than a day ago leaves it.
@@ -228,7 +239,7 @@ fn what_is_being_registered_is_not_taken_for_the_rest_of_one_that_died() {
             let made = patiently(|| registry.register(told(&basis(n)), files(&basis(n)))).unwrap();
             registry.verify(&made).unwrap();
         }
-        done.store(true, Ordering::SeqCst);
+        drop(ends);
         collectors.into_iter().map(|collector| collector.join().unwrap()).sum()
     });
     let all = registry.versions().unwrap();
