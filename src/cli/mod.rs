@@ -96,7 +96,7 @@ enum Command {
     Lake(lake::Args),
     /// Train item vectors on the lake, judge and register them
     Train(train::Args),
-    /// Versions of the model: what there is, what serves
+    /// Look after versions of the model: what there is, what made it, which one serves
     Models(models::Args),
     /// See what came of lists, and what workers answered
     Metrics(metrics::Args),

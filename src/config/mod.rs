@@ -12,6 +12,7 @@ mod load;
 mod objects;
 mod quality;
 mod ranker;
+mod registry;
 mod secret;
 mod snapshots;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use load::{ConfigError, Sources, load};
 pub use objects::ObjectsConfig;
 pub use quality::QualityConfig;
 pub use ranker::RankerConfig;
+pub use registry::RegistryConfig;
 pub use secret::{Properties, Secret};
 pub use snapshots::SnapshotsConfig;
 pub use training::TrainingConfig;
@@ -75,6 +77,8 @@ pub struct Config {
     pub objects: ObjectsConfig,
     /// Event topics as Parquet files.
     pub lake: LakeConfig,
+    /// Versions of the model in the object store.
+    pub registry: RegistryConfig,
     /// Snapshots of shards in the object store.
     pub snapshots: SnapshotsConfig,
     /// Models trained on the lake.
@@ -466,6 +470,7 @@ impl Config {
         self.ranker.validate()?;
         self.objects.validate()?;
         self.lake.validate()?;
+        self.registry.validate()?;
         self.snapshots.validate()?;
         self.training.validate()?;
         if self.kafka.bootstrap.is_empty() {

@@ -38,6 +38,25 @@ impl Read {
         Ok(Self { schema, metadata, reader })
     }
 
+    /// A column that is in no list, by its name, and the level at which its values are there.
+    ///
+    /// # Errors
+    /// Parquet's, where it cannot be read, or there is none of this name.
+    pub fn flat_column(&self, name: &str) -> Result<(Column, i16)> {
+        let shapes = self.reader.metadata().file_metadata().schema_descr_ptr();
+        let found = shapes.columns().iter().position(|c| c.path().parts() == [name]);
+        let number = found.ok_or_else(|| ParquetError::General(format!("no column {name}")))?;
+        let shape = shapes.column(number);
+        let mut column =
+            Column::empty(shape.physical_type(), shape.max_def_level(), shape.max_rep_level())?;
+        for group in 0..self.reader.num_row_groups() {
+            let group = self.reader.get_row_group(group)?;
+            let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+            read(group.get_column_reader(number)?, rows, &mut column)?;
+        }
+        Ok((column, shape.max_def_level()))
+    }
+
     /// Rows in the file.
     pub fn rows(&self) -> u64 {
         self.reader.metadata().file_metadata().num_rows().unsigned_abs()

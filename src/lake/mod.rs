@@ -2,16 +2,16 @@
 //!
 //! Enters: records of event topics. Leaves: Hive-partitioned Parquet files, and what is written down
 //! about them. Two halves: what is pure (`shape`, `decoder`, `table`, `cut`, `parquet_file`,
-//! `merging`, `layout`, `manifest`) and what talks to the store and to Kafka (`store`, `sink`,
+//! `merging`, `layout`, `manifest`, `columns`) and what talks to the store and to Kafka (`store`, `sink`,
 //! `archiver`, `compaction`, `expiry`, `snapshot`). Never asks what an event means, but for when it
 //! happened; never believes an offset that is noted in Kafka.
 
 mod archiver;
+mod columns;
 mod compaction;
 mod cut;
 mod decoder;
 mod expiry;
-
 mod layout;
 mod manifest;
 mod merging;
@@ -26,6 +26,7 @@ mod table;
 mod tests;
 
 pub use archiver::{Archiver, BeginAgain, CutRules};
+pub use columns::LakeColumns;
 pub use compaction::{Compacted, CompactionRules};
 pub use cut::{Batch, Cut, CutError, TopicWriter};
 pub use expiry::Expired;

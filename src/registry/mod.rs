@@ -19,12 +19,15 @@
 mod aliases;
 mod claims;
 mod collection;
+mod export;
 mod manifest;
 mod record;
+mod served;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,7 +39,9 @@ pub use manifest::{
     OffsetRange, Origin, TopicLineage, TrainingRun, Validation,
 };
 pub use record::FORMAT;
+pub use served::Served;
 
+use crate::lake::LakeError;
 use crate::model::{Basis, ModelError};
 use crate::objects::{Created, ObjectError, Objects, sha256_hex};
 
@@ -59,6 +64,17 @@ pub enum RegistryError {
     /// The object store: it says whether trying again may help.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// The lake, where it is asked.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A folder that a version was to be written into.
+    #[error("{folder}: {what}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// What is there is not what was written.
     #[error("{key} is damaged: {what}; restore it, or delete it and register the version again")]
     Damaged {
@@ -181,6 +197,7 @@ impl RegistryError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Object(error) => error.may_pass(),
+            Self::Lake(error) => error.may_pass(),
             Self::Collecting { .. } => true,
             _ => false,
         }

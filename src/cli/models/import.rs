@@ -46,9 +46,6 @@ pub struct Args {
     /// Judge, and register nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 fn parse_settings(name: &str) -> Result<Settings, String> {
@@ -58,7 +55,7 @@ fn parse_settings(name: &str) -> Result<Settings, String> {
     })
 }
 
-pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+pub fn run(args: &Args, config: &Config, json: bool) -> Result<ExitCode, Failure> {
     let like = args.settings;
     let ials = IalsConfig {
         unobserved: args.unobserved.unwrap_or(like.ials.unobserved),
@@ -73,7 +70,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         trigger: None,
         source: Some(format!("{} (sha256 {})", args.file.display(), factors.sha256)),
         dry_run: args.dry_run,
-        json: args.json,
+        json,
     };
     make(&ask, Some(factors), config)
 }

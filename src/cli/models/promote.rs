@@ -1,7 +1,6 @@
 //! `driftline models promote|rollback`: lets a version serve on every worker.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use crate::cli::Failure;
 use crate::cli::train::GOLDEN;
@@ -9,7 +8,6 @@ use crate::config::Config;
 use crate::deployment::{Controller, verify_golden};
 use crate::event::{FIRST_BASIS, GoldenList, ModelControl, ModelManifest};
 use crate::model::Basis;
-use crate::objects::Objects;
 use crate::registry::{AliasChange, BASIS, Manifest, ModelVersion, Registry};
 use crate::time::wall_now;
 
@@ -44,22 +42,24 @@ pub struct RollbackArgs {
     why: String,
 }
 
-pub fn promote(args: &PromoteArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let registry = open(config)?;
+pub fn promote(
+    args: &PromoteArgs,
+    registry: &Registry,
+    config: &Config,
+) -> Result<ExitCode, Failure> {
     let version = registry.resolve(&args.version)?;
-    serve(&registry, version, &args.why, args.force.as_deref(), config)
+    serve(registry, version, &args.why, args.force.as_deref(), config)
 }
 
-pub fn rollback(args: &RollbackArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let registry = open(config)?;
+pub fn rollback(
+    args: &RollbackArgs,
+    registry: &Registry,
+    config: &Config,
+) -> Result<ExitCode, Failure> {
     let previous = registry.aliases()?.previous_champion;
     let previous = previous.ok_or("there is no version before: nothing else was ever promoted")?;
     // It has served: what it was promoted with holds.
-    serve(&registry, previous, &args.why, Some(&args.why), config)
-}
-
-fn open(config: &Config) -> Result<Registry, Failure> {
-    Ok(Registry::open(Arc::new(Objects::open(&config.objects.settings())?)))
+    serve(registry, previous, &args.why, Some(&args.why), config)
 }
 
 fn serve(
