@@ -56,6 +56,7 @@ enum Action {
     Rollback(promote::RollbackArgs),
     /// Write a version's files into a folder
     Export(export::Args),
+    // What changes which version serves comes here: import, promote.
     /// Show who changed which alias, and why
     History,
     /// Bar a version from serving
