@@ -8,6 +8,8 @@
 pub(crate) mod mortal;
 mod openssl_crypto;
 #[cfg(test)]
+pub(crate) mod staged;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

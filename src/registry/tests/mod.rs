@@ -1,6 +1,7 @@
 mod basics;
 mod collecting;
 mod crashes;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
