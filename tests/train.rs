@@ -77,7 +77,9 @@ impl World {
             // What is random within a group has nothing for vectors to find beyond neighbours.
             "training.tolerance=0.2".to_owned(),
         ];
-        settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+        for setting in &settings {
+            command.args(["--set", setting]);
+        }
         command.args(arguments);
         command
     }
