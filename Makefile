@@ -4,7 +4,7 @@ ENV := . scripts/env.sh &&
 FOR ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo test bench lint docs broker-up broker-down clean-state
+.PHONY: help setup build install demo demo-train test bench lint docs broker-up broker-down clean-state
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,9 @@ install: build ## Put the driftline command where cargo puts commands
 
 demo: ## Watch it work on a real broker; FOR=60s, ARGS='more flags'
 	@scripts/demo.sh --for $(FOR) $(ARGS)
+
+demo-train: ## A first model from its own traffic: lake, training, report, promotion; DAYS=4
+	@scripts/demo-train.sh
 
 test: ## Lint, build, every test on a real broker, a short demo
 	@scripts/test.sh

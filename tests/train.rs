@@ -253,6 +253,40 @@ fn a_damaged_model_serves_nobody() {
     worker.drain();
 }
 
+#[test]
+fn vectors_that_spark_trained_on_the_lake_are_judged_and_serve() {
+    let Some(python) = common::python::with("pyspark", "pyspark") else { return };
+    let world = World::new("spark");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integrations/spark/train_als.py");
+    let factors = world.site.folder.path().join("factors");
+    let output = Command::new(python)
+        .arg(script)
+        .args(["--master", "local[2]", "--rank", "30", "--iterations", "5"])
+        .args(["--lake", &world.objects().display().to_string()])
+        .args(["--topic", &world.site.topic("interactions")])
+        .args(["--out", &factors.display().to_string()])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let told = String::from_utf8(output.stdout).expect("UTF-8");
+    let import =
+        told.lines().last().expect("a line").strip_prefix("driftline ").expect("a command");
+    let import: Vec<&str> = import.split(' ').chain(["--json"]).collect();
+    let report: Value = serde_json::from_str(&world.expect_ok(&import)).expect("a report");
+    let recall = &report["held_out"]["metrics"][2];
+    let of = |who: &str| recall[who].as_f64().expect("a number");
+    assert!(of("candidate") > 4.0 * of("trending"), "{recall}");
+    let version = version_of(&report);
+    assert_eq!(world.basis(&version).dim().get(), 32);
+    let worker = world.site.ready_worker("a");
+    world.expect_ok(&["models", "promote", &version]);
+    wait_served(&Client::new(&world.site), &version);
+    let lineage = world.expect_ok(&["models", "lineage", &version]);
+    assert!(lineage.contains("factors"), "{lineage}");
+    worker.drain();
+}
+
 /// Ends a run when it has left this file in its work folder; whether it was still running then.
 fn kill_at(mut run: Child, work: &Path, stage: &str) -> bool {
     let until = Instant::now() + Duration::from_secs(60);

@@ -37,14 +37,15 @@ pub fn verify_golden(basis: &Basis, golden: &[GoldenList]) -> Result<(), String>
             return Err(format!("golden list {number} has {has} items in place of {wants}"));
         }
         let largest = list.scores.iter().fold(0f32, |largest, score| largest.max(score.abs()));
-        let differs =
-            |a: f32, b: f32| !((a - b).abs() <= TOLERANCE * largest.max(f32::MIN_POSITIVE));
+        let tolerated = TOLERANCE * largest.max(f32::MIN_POSITIVE);
+        // What is no number is close to none.
+        let is_close = |a: f32, b: f32| (a - b).abs() <= tolerated;
         // By rank, since equals may change places.
         for ((place, score), (item, expected)) in
             found.iter().zip(list.items.iter().zip(&list.scores))
         {
             let named = &basis.items()[*place];
-            if differs(*score, *expected) {
+            if !is_close(*score, *expected) {
                 return Err(format!(
                     "golden list {number} wants {item} at {expected} where {named} has {score}"
                 ));

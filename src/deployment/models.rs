@@ -17,7 +17,7 @@ const WAITING_BYTES: usize = 1 << 30;
 /// Something that the topic says.
 pub enum Announced {
     /// A basis is whole.
-    Basis(Box<Basis>, ModelManifest),
+    Basis(Box<(Basis, ModelManifest)>),
     /// A basis is retired.
     Retired(BasisVersion),
 }
@@ -85,7 +85,7 @@ impl Assembly {
             return Err("the basis is of another version than its key says".into());
         }
         verify_golden(&basis, &manifest.golden)?;
-        Ok(Announced::Basis(Box::new(basis), manifest))
+        Ok(Announced::Basis(Box::new((basis, manifest))))
     }
 
     fn forget(&mut self, version: BasisVersion) -> HashMap<usize, Vec<u8>> {
@@ -177,7 +177,8 @@ mod tests {
         for (key, value) in &records {
             announced.extend(assembly.take_value(key.as_bytes(), Some(value)).unwrap());
         }
-        let [Announced::Basis(read, manifest)] = &announced[..] else { panic!("one basis") };
+        let [Announced::Basis(whole)] = &announced[..] else { panic!("one basis") };
+        let (read, manifest) = &**whole;
         assert_eq!(read.to_bytes(), basis.to_bytes());
         assert_eq!((manifest.offsets.clone(), manifest.items), (vec![3, 4], 3_000));
         assert_eq!(assembly.bytes, 0);

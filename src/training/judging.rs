@@ -208,14 +208,16 @@ pub(super) fn bless(recall: &Comparison, tolerance: f64) -> (bool, Vec<String>) 
     );
     let may_lose = tolerance * champion;
     let mut refusals = Vec::new();
-    // A difference that is no number is no proof.
-    if !(*low >= -may_lose) {
+    // What is no number is no proof.
+    let is_not_worse = *low >= -may_lose;
+    if !is_not_worse {
         refusals.push(format!(
             "{text}: it may be worse by more than {may_lose:.4}, the share training.tolerance of the \
              champion's"
         ));
     }
-    if !(candidate > trending) {
+    let is_above_floor = candidate > trending;
+    if !is_above_floor {
         refusals.push(format!("{metric} {candidate:.4} is not above {trending:.4} of what trends"));
     }
     if refusals.is_empty() { (true, vec![text]) } else { (false, refusals) }

@@ -15,12 +15,12 @@ use crate::training::read_factors;
   driftline models import item_factors.parquet --unobserved 0.03 --regularization 0.02
   driftline models import factors.parquet --item-column id --vector-column features
 
-The file has one row an item: its id, and a list of numbers, of all items equally many; Spark's ALS
-writes itemFactors so. Users are folded in over them with the unobserved weight and regularization
+A file, or a folder of them, has one row an item: its id, and a list of numbers, of all items equally
+many. integrations/spark makes such with Spark's ALS. Users are folded in over them with the unobserved weight and regularization
 that they were trained with. The version is judged on the newest part of the lake, as a trained one
 is (train on what is older), and registered with its report; `driftline models promote` lets it serve.")]
 pub struct Args {
-    /// The Parquet file
+    /// The Parquet file, or a folder of them
     file: PathBuf,
     /// The column of item ids
     #[arg(long, default_value = "item")]

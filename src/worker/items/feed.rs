@@ -279,9 +279,10 @@ impl Owned {
 
 fn announce(context: &Context, announced: Announced) {
     match announced {
-        Announced::Basis(basis, manifest) => {
+        Announced::Basis(whole) => {
+            let (basis, manifest) = *whole;
             let version = basis.version();
-            match context.items.tables().set_basis(*basis) {
+            match context.items.tables().set_basis(basis) {
                 Ok(basis) => {
                     tracing::info!(
                         version = format!("{:016x}", version.0),
