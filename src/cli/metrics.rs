@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Failure, output};
+use super::{Failure, cluster, output};
 use crate::config::Config;
 use crate::event::{MetricsWindow, ServingWindow};
 use crate::kafka::WholeTopic;
@@ -93,6 +93,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
 
 fn read(config: &Config) -> Result<Told, Failure> {
     let topic = config.topics.metrics();
+    cluster::require(&cluster::connect(config)?.1, &[&topic])?;
     let mut reader = WholeTopic::open(&config.kafka.client(), &topic, "driftline-metrics")?;
     reader.mark_end()?;
     let mut told = Told::default();

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::cli::Failure;
 use crate::cli::train::GOLDEN;
+use crate::cli::{Failure, cluster};
 use crate::config::Config;
 use crate::deployment::{Controller, verify_golden};
 use crate::event::{FIRST_BASIS, GoldenList, ModelControl, ModelManifest};
@@ -73,7 +73,9 @@ fn serve(
     let (basis, golden) = load(registry, &manifest)?;
     let topics = &config.topics;
     let settings = config.kafka.client();
-    let mut controller = Controller::open(&settings, &topics.models(), &topics.model_control())?;
+    let (models, control) = (topics.models(), topics.model_control());
+    cluster::require(&cluster::connect(config)?.1, &[&models, &control])?;
+    let mut controller = Controller::open(&settings, &models, &control)?;
     let by = std::env::var("USER").ok().filter(|user| !user.is_empty());
     let by = by.unwrap_or_else(|| "driftline models".into());
     let now = wall_now();
