@@ -255,7 +255,7 @@ fn a_damaged_model_serves_nobody() {
 
 #[test]
 fn vectors_that_spark_trained_on_the_lake_are_judged_and_serve() {
-    let Some(python) = common::python::with("pyspark", "pyspark") else { return };
+    let Some(python) = common::python::with("pyspark[ml]", "pyspark.ml") else { return };
     let world = World::new("spark");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integrations/spark/train_als.py");
     let factors = world.site.folder.path().join("factors");

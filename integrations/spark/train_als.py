@@ -46,6 +46,10 @@ def main():
     builder = SparkSession.builder.appName("driftline-als")
     if options.master:
         builder = builder.master(options.master)
+        if options.master.startswith("local"):
+            # The default is meant for a cluster: on one machine most of the time would go into
+            # starting empty tasks.
+            builder = builder.config("spark.sql.shuffle.partitions", "8")
     spark = builder.getOrCreate()
     likes = liked(spark, options).withColumn("at", F.col("event_time").cast("double")).cache()
     # An error of 0 asks for the exact quantile.
