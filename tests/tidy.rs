@@ -37,7 +37,7 @@ const PRODUCERS: &[&str] = &["dataset", "simulation"];
 
 /// What puts rooms together into processes; imports anything, and is imported by nothing else.
 const PROGRAMS: &[&str] =
-    &["worker", "training", "client", "evaluation", "cli", "main", "lib", "fixtures"];
+    &["worker", "monitor", "training", "client", "evaluation", "cli", "main", "lib", "fixtures"];
 
 /// What a room must do without, beyond the order of rooms, and why.
 const NEVER: &[(&str, &[&str], &str)] = &[
@@ -52,6 +52,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ("serving", &["kafka", "runtime"], "a list is a function of request and state"),
     ("quality", &["kafka", "telemetry", "runtime", "state"], "a join is a function of records"),
     ("drift", &["kafka", "telemetry", "runtime", "state"], "a verdict is a function of windows"),
+    ("trigger", &["kafka", "telemetry", "runtime", "state"], "it must decide the same again"),
 ];
 
 struct Source {
@@ -216,6 +217,7 @@ fn what_folds_looks_at_no_clock() {
         "ranking",
         "quality",
         "drift",
+        "trigger",
         "dataset",
         "simulation",
     ];

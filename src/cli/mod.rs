@@ -13,16 +13,19 @@ mod item_state;
 mod lake;
 mod metrics;
 mod models;
+mod monitor;
 mod output;
 mod pace;
 mod recommend;
 mod replay;
+mod retrain;
 mod rows;
 mod simulate;
 mod snapshots;
 mod state;
 mod topics;
 mod train;
+mod triggers;
 mod worker;
 
 use std::path::PathBuf;
@@ -100,6 +103,12 @@ enum Command {
     Models(models::Args),
     /// See what came of lists, and what workers answered
     Metrics(metrics::Args),
+    /// Watch the metrics, and tell when something has to be done
+    Monitor(monitor::Args),
+    /// See what the monitor has told
+    Triggers(triggers::Args),
+    /// Ask for a new model
+    Retrain(retrain::Args),
     /// Look at the state of users
     State(state::Args),
     /// Look at refused records and send them again
@@ -156,6 +165,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Train(args) => train::run(&args, &config),
         Command::Models(args) => models::run(&args, &config),
         Command::Metrics(args) => metrics::run(&args, &config),
+        Command::Monitor(args) => monitor::run(&args, &config),
+        Command::Triggers(args) => triggers::run(&args, &config),
+        Command::Retrain(args) => retrain::run(&args, &config),
         Command::State(args) => state::run(&args, &config),
         Command::Deadletters(args) => deadletters::run(&args, &config),
         Command::Doctor(args) => doctor::run(&args, &config),

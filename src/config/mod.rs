@@ -9,6 +9,7 @@ mod hot;
 mod items;
 mod lake;
 mod load;
+mod monitor;
 mod objects;
 mod quality;
 mod ranker;
@@ -31,6 +32,7 @@ pub use hot::HotConfig;
 pub use items::{FirstBasisConfig, ItemsConfig};
 pub use lake::LakeConfig;
 pub use load::{ConfigError, Sources, load};
+pub use monitor::MonitorConfig;
 pub use objects::ObjectsConfig;
 pub use quality::QualityConfig;
 pub use ranker::RankerConfig;
@@ -83,6 +85,8 @@ pub struct Config {
     pub snapshots: SnapshotsConfig,
     /// Models trained on the lake.
     pub training: TrainingConfig,
+    /// What watches metrics.
+    pub monitor: MonitorConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -235,6 +239,16 @@ impl TopicsConfig {
     /// What came of lists, and what workers answered, by the minute.
     pub fn metrics(&self) -> String {
         self.named("metrics")
+    }
+
+    /// What may ask for a new model.
+    pub fn retrain_triggers(&self) -> String {
+        self.named("retrain-triggers")
+    }
+
+    /// The same as JSON.
+    pub fn retrain_triggers_json(&self) -> String {
+        self.named("retrain-triggers-json")
     }
 
     /// What came of it later.
@@ -473,6 +487,7 @@ impl Config {
         self.registry.validate()?;
         self.snapshots.validate()?;
         self.training.validate()?;
+        self.monitor.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }

@@ -275,6 +275,8 @@ fn the_topics_of_an_installation_share_its_prefix() {
         topics.training_examples(),
         topics.label_corrections(),
         topics.metrics(),
+        topics.retrain_triggers(),
+        topics.retrain_triggers_json(),
     ];
     assert!(all.iter().all(|t| t.starts_with("staging-")), "{all:?}");
     let files = crate::kafka::load_topic_files(None, "staging-").unwrap();

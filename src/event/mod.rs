@@ -18,6 +18,7 @@ mod model_control;
 mod model_manifest;
 mod ranker_manifest;
 mod request;
+mod retrain_trigger;
 pub mod schema;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,11 @@ pub use ranker_manifest::{ExamplePlace, RankerManifest};
 pub use request::{
     After, Degradation, ErrorKind, MAX_COUNT, Reason, RecommendedItem, Reply, Request,
     RequestError, RequestKind, decode_reply, decode_request, encode_reply, encode_request,
+};
+pub use retrain_trigger::{
+    MetricKind, RetrainTrigger, TriggerAction, TriggerDataQuality, TriggerDetector,
+    TriggerDirection, TriggerMetric, TriggerReference, TriggerSeverity, TriggerState, TriggerType,
+    TriggerWindow,
 };
 pub use user_event::{Device, EventKind, EventTopic, Source, UserEvent, ValidityRules};
 

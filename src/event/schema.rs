@@ -51,6 +51,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("label-correction", 1),
     schema!("metrics-window", 1),
     schema!("serving-window", 1),
+    schema!("retrain-trigger", 1),
 ];
 
 /// A schema ready to decode with, and how it is told apart on the wire.
@@ -149,6 +150,8 @@ subjects! {
     METRICS_WINDOW = "metrics-window";
     /// What a worker answered in a minute.
     SERVING_WINDOW = "serving-window";
+    /// What may ask for a new model.
+    RETRAIN_TRIGGER = "retrain-trigger";
     /// A version of the ranker.
     RANKER_MANIFEST = "ranker-manifest";
     /// A list as it was answered.

@@ -86,6 +86,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("label-corrections.yaml", include_str!("../../topics/label-corrections.yaml")),
     ("model-control.yaml", include_str!("../../topics/model-control.yaml")),
     ("metrics.yaml", include_str!("../../topics/metrics.yaml")),
+    ("retrain-triggers.yaml", include_str!("../../topics/retrain-triggers.yaml")),
+    ("retrain-triggers-json.yaml", include_str!("../../topics/retrain-triggers-json.yaml")),
     ("dead-letters.yaml", include_str!("../../topics/dead-letters.yaml")),
 ];
 

@@ -114,6 +114,16 @@ metrics_table! {
         "Snapshots that a store was not made from, by reason: damaged, ahead_of_log, topic_changed, other_identity or set_aside.";
     describe_counter RECORDS_LOST = "driftline_state_records_lost_total", Count,
         "Records that no state knows: after the newest snapshot, and gone from the log.";
+    describe_gauge MONITOR_LEADS = "driftline_monitor_leads", Count,
+        "Whether this monitor leads: 1, or 0 where it stands by.";
+    describe_counter MONITOR_WINDOWS = "driftline_monitor_windows_total", Count,
+        "Records of metrics read by the monitor, by outcome: new, replaced, repeated, late, answers, answers_late or refused.";
+    describe_gauge MONITOR_MINUTES = "driftline_monitor_minutes", Count,
+        "Minutes of metrics that the monitor has judged.";
+    describe_gauge MONITOR_EVIDENCE = "driftline_monitor_evidence", Count,
+        "Evidence for a change, as a share of what makes an alarm, by segment and metric.";
+    describe_counter TRIGGERS = "driftline_triggers_total", Count,
+        "Triggers told, by action and state.";
     describe_counter PREDICTIONS = "driftline_predictions_total", Count,
         "Events predicted before they were learnt, by source and outcome: hit, among its first 20, or miss.";
     describe_gauge BLEND_WEIGHT = "driftline_blend_weight", Count,

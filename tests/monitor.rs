@@ -1,0 +1,157 @@
+//! The monitor on a real broker: minutes of metrics in, triggers out, whoever dies.
+
+mod common;
+
+use common::dice::Dice;
+use common::events::{HOUR, SECOND};
+use common::installation::Installation;
+use common::kafka::{Out, Seen};
+use common::worker::Worker;
+use common::{avro, eventually};
+use serde_json::{Value, json};
+
+const MINUTE: i64 = 60 * SECOND;
+const DAY: i64 = 24 * HOUR;
+/// A Monday in 2026.
+const BEGIN: i64 = 1_775_433_600_000;
+const SHARDS: i64 = 2;
+/// No timer: it would ask too.
+const SETTINGS: &[(&str, &str)] = &[("monitor.schedule", ""), ("monitor.checkpoint_seconds", "1")];
+
+/// A world in which 5 % of what is shown is clicked, a fifth more or less over the day.
+struct World {
+    dice: Dice,
+    /// Minutes since it began.
+    now: i64,
+    clicks: f64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { dice: Dice::of(7), now: 0, clicks: 1.0 }
+    }
+
+    /// The next minutes, of both shards.
+    fn minutes(&mut self, site: &Installation, count: i64) -> Vec<Out> {
+        (0..count).flat_map(|_| self.minute(site)).collect()
+    }
+
+    fn minute(&mut self, site: &Installation) -> Vec<Out> {
+        let start = BEGIN + self.now * MINUTE;
+        self.now += 1;
+        let day = (start.rem_euclid(DAY) as f64 / DAY as f64) * std::f64::consts::TAU;
+        let rate = 0.05 * (1.0 + 0.2 * day.sin());
+        (0..SHARDS).map(|shard| self.window(site, start, shard, rate)).collect()
+    }
+
+    fn window(&mut self, site: &Installation, start: i64, shard: i64, rate: f64) -> Out {
+        let impressions = 1_000;
+        let mut draw = |rate: f64| {
+            let (mean, deviation) = (impressions as f64 * rate, (impressions as f64 * rate).sqrt());
+            // Twelve uniform draws make a normal one.
+            let normal: f64 =
+                (0..12).map(|_| self.dice.below(10_000) as f64 / 1e4).sum::<f64>() - 6.0;
+            (mean + deviation * normal).round().max(0.0) as i64
+        };
+        let (clicks, long_views) = (draw(rate * self.clicks), draw(2.0 * rate));
+        let window = json!({"shard": shard, "start": start, "length_ms": MINUTE,
+            "model_version": "m1", "arm": "a", "surface": if shard == 0 { "home" } else { "search" },
+            "revision": 1, "lists": 50, "impressions": impressions, "clicks": clicks,
+            "watches": 4 * clicks, "long_views": long_views, "completions": long_views / 2,
+            "watched_ms": long_views * 30_000});
+        Out {
+            topic: site.topic("metrics"),
+            key: Some(format!("{start}/{shard}/m1/a/").into_bytes()),
+            value: Some(avro::METRICS.encode(&window)),
+            ..Out::default()
+        }
+    }
+}
+
+fn site(name: &str) -> Installation {
+    let site = Installation::new(name, SETTINGS);
+    site.kafka.notice_dead_members_soon(&format!("{}-monitor", site.group));
+    site
+}
+
+/// A monitor over the folder `name`.
+fn monitor(site: &Installation, name: &str) -> Worker {
+    let data_dir = site.data_dir(name);
+    let mut command = site.command(&data_dir);
+    command.args(["--set", &format!("monitor.data_dir={}", data_dir.display()), "monitor"]);
+    Worker::spawn(command, data_dir, site.folder.path().join(format!("{name}.log")))
+}
+
+fn triggers(site: &Installation) -> Vec<Value> {
+    let all = site.kafka.read_all(&site.topic("retrain-triggers"));
+    let decode = |seen: &Seen| {
+        let trigger = avro::TRIGGER.decode(seen.value.as_deref().unwrap_or_default());
+        let key = std::str::from_utf8(seen.key.as_deref().unwrap_or_default()).expect("a key");
+        assert_eq!(trigger["dedup_key"], key, "{trigger}");
+        trigger
+    };
+    all.iter().map(decode).collect()
+}
+
+/// Waits until the monitor has read all that is there.
+fn wait_read(site: &Installation, monitor: &mut Worker) {
+    let (_, end) = site.kafka.bounds(&site.topic("metrics"))[0];
+    eventually("all metrics are read", || {
+        assert!(monitor.is_running(), "the monitor ended:\n{}", monitor.log_text());
+        let text = std::fs::read_to_string(monitor.data_dir.join("state.json")).ok()?;
+        let state: Value = serde_json::from_str(&text).ok()?;
+        (state["watch"]["next"][0] == end).then_some(())
+    });
+}
+
+fn asking<'a>(all: &'a [Value], action: &str) -> Vec<&'a Value> {
+    all.iter().filter(|trigger| trigger["action"] == action).collect()
+}
+
+#[test]
+fn a_week_without_drift_tells_nothing_and_a_drop_of_a_fifth_asks_once_with_evidence() {
+    let site = site("monitor-drop");
+    let mut world = World::new();
+    let mut one = monitor(&site, "one");
+    site.kafka.deliver(&world.minutes(&site, 8 * 24 * 60));
+    wait_read(&site, &mut one);
+    assert_eq!(triggers(&site), Vec::<Value>::new());
+
+    world.clicks = 0.8;
+    let begin = BEGIN + world.now * MINUTE;
+    site.kafka.deliver(&world.minutes(&site, 180));
+    wait_read(&site, &mut one);
+    let all = triggers(&site);
+    let asked = asking(&all, "RETRAIN");
+    assert_eq!(asked.len(), 1, "{all:#?}");
+    let told = asked[0];
+    assert_eq!((&told["state"], &told["segment"]), (&json!("FIRING"), &json!("all")), "{told}");
+    assert_eq!(told["metric"]["name"], "click_rate");
+    assert_eq!(
+        (&told["metric"]["direction"], &told["metric"]["kind"]),
+        (&json!("DOWN"), &json!("BUSINESS"))
+    );
+    assert_eq!(
+        (&told["trigger_type"], &told["severity"]),
+        (&json!("PERFORMANCE"), &json!("CRITICAL"))
+    );
+    assert_eq!((&told["model_version"], &told["suppressed_by"]), (&json!("m1"), &json!("")));
+    assert_eq!(told["data_quality"]["passed"], true);
+    let number = |field: &str| told[field].as_f64().expect(field);
+    assert!(number("statistic") >= number("threshold") && number("e_value") > 1_000.0, "{told}");
+    assert!((number("effect") + 0.2).abs() < 0.06 && number("observed") < number("baseline"));
+    let minutes = (number("emitted_at") as i64 - begin) / MINUTE;
+    assert!((3..60).contains(&minutes), "found after {minutes} minutes");
+    let since = told["window"]["start"].as_i64().expect("a start") - begin;
+    assert!(since.abs() < 15 * MINUTE, "{since} ms from the change");
+    assert_eq!(
+        told["cooldown_until"].as_i64(),
+        told["emitted_at"].as_i64().map(|at| at + 6 * HOUR)
+    );
+    // What else it shows is held back by that one.
+    let id = told["event_id"].as_str().expect("an id");
+    for other in all.iter().filter(|t| t["wanted_action"] == "RETRAIN" && t["event_id"] != id) {
+        assert_eq!(other["suppressed_by"], format!("cooldown:{id}"), "{other}");
+    }
+    one.drain();
+}
