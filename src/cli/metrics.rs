@@ -54,8 +54,8 @@ enum By {
 
 /// What the topic holds: of each window its last revision.
 #[derive(Default)]
-struct Told {
-    windows: BTreeMap<(i64, i32, String, String, String), MetricsWindow>,
+pub(super) struct Told {
+    pub windows: BTreeMap<(i64, i32, String, String, String), MetricsWindow>,
     workers: Vec<ServingWindow>,
 }
 
@@ -91,7 +91,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(config: &Config) -> Result<Told, Failure> {
+pub(super) fn read(config: &Config) -> Result<Told, Failure> {
     let topic = config.topics.metrics();
     cluster::require(&cluster::connect(config)?.1, &[&topic])?;
     let mut reader = WholeTopic::open(&config.kafka.client(), &topic, "driftline-metrics")?;
@@ -137,7 +137,7 @@ fn group(by: By, window: &MetricsWindow) -> String {
 }
 
 /// RFC 3339, in UTC.
-fn time(millis: i64) -> String {
+pub(super) fn time(millis: i64) -> String {
     chrono::DateTime::from_timestamp_millis(millis).map_or_else(String::new, |at| at.to_rfc3339())
 }
 

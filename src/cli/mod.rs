@@ -7,6 +7,7 @@ mod config;
 mod deadletters;
 mod demo;
 mod doctor;
+mod drift;
 mod evaluate;
 mod interrupt;
 mod item_state;
@@ -50,6 +51,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
   driftline recommend --user alice            ask once
   driftline simulate --for 60s                a world of users that watch and click
   driftline metrics                           what came of the lists
+  driftline monitor                           tell when something has to be done
   driftline catalog import items.csv          what is there to recommend, and to whom
   driftline doctor                            what is wrong, and what to do
 
@@ -107,6 +109,8 @@ enum Command {
     Monitor(monitor::Args),
     /// See what the monitor has told
     Triggers(triggers::Args),
+    /// See why something was told, and what a detector would have told
+    Drift(drift::Args),
     /// Ask for a new model
     Retrain(retrain::Args),
     /// Look at the state of users
@@ -167,6 +171,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Metrics(args) => metrics::run(&args, &config),
         Command::Monitor(args) => monitor::run(&args, &config),
         Command::Triggers(args) => triggers::run(&args, &config),
+        Command::Drift(args) => drift::run(&args, &config),
         Command::Retrain(args) => retrain::run(&args, &config),
         Command::State(args) => state::run(&args, &config),
         Command::Deadletters(args) => deadletters::run(&args, &config),

@@ -17,8 +17,9 @@ const MINUTES: usize = 10;
 const LEAST_LISTS: i64 = 20;
 /// Watches and clicks from which the share of those that come late is judged.
 const LEAST_OUTCOMES: i64 = 100;
-/// Clicks or watches that have to be expected before none is a finding: by chance once in 10^13.
-const LEAST_EXPECTED: f64 = 30.0;
+/// Clicks or watches that have to be expected before none is a finding: by chance once in three million
+/// times. Fewer than it takes to call the same a drop, so that this is known first.
+const LEAST_EXPECTED: f64 = 15.0;
 /// Share of minutes that has to have had lists before a minute without one is missing.
 const DENSE: f64 = 0.9;
 /// What is left a minute later of how dense minutes were, and of what was usual.
@@ -50,6 +51,9 @@ pub struct Checks {
     settings: Settings,
     minutes: VecDeque<Sums>,
     usual: Usual,
+    /// Items shown since the newest minute with a click, and with a watch.
+    without_clicks: i64,
+    without_watches: i64,
     /// Minutes in a row without a list, and how dense they were before.
     empty: u64,
     density: f64,
@@ -63,6 +67,8 @@ impl Checks {
             settings,
             minutes: VecDeque::new(),
             usual: Usual::default(),
+            without_clicks: 0,
+            without_watches: 0,
             empty: 0,
             density: 0.0,
             density_before: 0.0,
@@ -80,6 +86,9 @@ impl Checks {
             sums.watches += window.watches;
         }
         self.count_gap(sums.lists);
+        let since = |before: i64, seen: i64| if seen > 0 { 0 } else { before + sums.impressions };
+        self.without_clicks = since(self.without_clicks, sums.clicks);
+        self.without_watches = since(self.without_watches, sums.watches);
         self.minutes.push_back(sums);
         if self.minutes.len() > MINUTES
             && let Some(oldest) = self.minutes.pop_front()
@@ -134,17 +143,16 @@ impl Checks {
             findings.push(quality("empty_lists", "ratio", 1.0, 1.0, all.lists, reason));
         }
         let usual = [
-            ("missing_clicks", "clicks", all.clicks, self.usual.clicks),
-            ("missing_watches", "watches", all.watches, self.usual.watches),
+            ("missing_clicks", "clicks", self.without_clicks, self.usual.clicks),
+            ("missing_watches", "watches", self.without_watches, self.usual.watches),
         ];
-        for (name, what, seen, usual) in usual {
-            let expected = usual / self.usual.impressions.max(1.0) * all.impressions as f64;
-            if seen == 0 && expected >= LEAST_EXPECTED {
+        for (name, what, shown, usual) in usual {
+            let expected = usual / self.usual.impressions.max(1.0) * shown as f64;
+            if expected >= LEAST_EXPECTED {
                 let reason = format!(
-                    "{} items were shown and none has {what}, where {expected:.0} are usual.",
-                    all.impressions
+                    "{shown} items had no {what}, where {expected:.0} are usual of as many."
                 );
-                findings.push(quality(name, what, 0.0, expected, all.impressions, reason));
+                findings.push(quality(name, what, 0.0, expected, shown, reason));
             }
         }
         let degraded = all.degraded as f64 / all.lists.max(1) as f64;

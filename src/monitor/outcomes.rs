@@ -25,6 +25,8 @@ const LOSS_CAP: f64 = 13.9;
 const WORSE_SHARE: f64 = 0.8;
 /// What of the pool goes to all traffic; the rest to segments.
 const SHARE_OF_ALL: f64 = 0.6;
+/// Share of a minute below which a champion is about to be another.
+const LEAST_OF_CHAMPION: f64 = 0.25;
 /// A segment with more of the impressions than that is all traffic.
 const NEARLY_ALL: f64 = 0.95;
 
@@ -138,6 +140,9 @@ pub struct Outcomes {
     champion: Option<Champion>,
     /// Impressions by version, an older minute counting a tenth less.
     versions: BTreeMap<String, f64>,
+    /// Whether another version than the champion has most of the newest minute: until it is elected,
+    /// what is seen is of two references.
+    is_changing: bool,
     /// By segment.
     watched: BTreeMap<String, Watched>,
     /// Impressions of the day by segment, and the day.
@@ -156,6 +161,7 @@ impl Outcomes {
         let mut new = Self {
             champion: None,
             versions: BTreeMap::new(),
+            is_changing: false,
             watched: BTreeMap::new(),
             today: BTreeMap::new(),
             day: None,
@@ -215,7 +221,7 @@ impl Outcomes {
     /// As [`Outcomes::pooled`].
     pub fn findings(&self, now: EventTime) -> Result<Vec<Finding>, seasonal::Refused> {
         let pooled = self.pooled()?;
-        if !pooled.fires {
+        if !pooled.fires || self.is_changing {
             return Ok(Vec::new());
         }
         let weight = |metric: &Seasonal| metric.config().share.ln() + metric.log_e();
@@ -283,6 +289,14 @@ impl Outcomes {
         for ((version, ..), window) in &minute.segments {
             *self.versions.entry(version.clone()).or_default() += window.impressions as f64;
         }
+        if let Some(known) = &self.champion {
+            let count = |of: &dyn Fn(&str) -> bool| -> i64 {
+                let parts = minute.segments.iter().filter(|((version, ..), _)| of(version));
+                parts.map(|(_, window)| window.impressions).sum()
+            };
+            let (own, all) = (count(&|version| version == known.version), count(&|_| true));
+            self.is_changing = all > 0 && (own as f64) < LEAST_OF_CHAMPION * all as f64;
+        }
         let all: f64 = self.versions.values().sum();
         let leader = self.versions.iter().find(|(_, count)| **count > 0.6 * all);
         let Some((leader, _)) = leader else { return false };
@@ -291,6 +305,7 @@ impl Outcomes {
             return false;
         }
         let is_new = self.champion.is_some();
+        self.is_changing = false;
         self.champion = Some(Champion { version: leader.clone(), since: minute.start, is_new });
         is_new
     }

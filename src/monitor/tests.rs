@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::merging::{Merger, Minute, Taken};
@@ -52,9 +52,13 @@ fn a_minute_is_final_when_all_shards_have_passed_it() {
     let sums: Vec<_> = minutes.iter().flat_map(|m| m.segments.values()).map(|w| w.lists).collect();
     assert_eq!(sums, [100; 11]);
     // One that says nothing more is waited for, and in the end is not.
-    (12..22).for_each(|minute| drop(merger.take(0, window(minute, 0, 1))));
+    for minute in 12..22 {
+        merger.take(0, window(minute, 0, 1));
+    }
     assert_eq!(all_of(&mut merger).len(), 0);
-    (22..24).for_each(|minute| drop(merger.take(0, window(minute, 0, 1))));
+    for minute in 22..24 {
+        merger.take(0, window(minute, 0, 1));
+    }
     assert!(all_of(&mut merger).len() > 8);
 }
 
@@ -130,7 +134,9 @@ proptest! {
             minutes.extend(all_of(&mut merger));
         }
         prop_assert_eq!(minutes.len(), 0, "an hour is waited for shards that are not known");
-        (0..shards).for_each(|shard| drop(merger.take(shard % partitions, window(61, shard, 1))));
+        for shard in 0..shards {
+        merger.take(shard % partitions, window(61, shard, 1));
+    }
         minutes.extend(all_of(&mut merger));
         let sums: Vec<i64> =
             minutes.iter().take(40).map(|m| m.segments.values().map(|w| w.lists).sum()).collect();
@@ -258,7 +264,9 @@ fn another_champion_is_another_reference_with_a_warm_up() {
     world.factor = 0.45;
     world.play(&mut watch, DAY);
     let told = world.play(&mut watch, 10);
-    assert!(watch.outcomes().evidence().any(|(_, name, share)| name == "click_rate" && share >= 1.0));
+    assert!(
+        watch.outcomes().evidence().any(|(_, name, share)| name == "click_rate" && share >= 1.0)
+    );
     assert!(told.iter().all(|t| t.reference.id.starts_with("m2@")));
 }
 
@@ -279,7 +287,10 @@ fn a_distribution_that_moved_is_a_warning_by_itself() {
     let told = world.play(&mut watch, 2 * DAY);
     assert_eq!(asked(&told), []);
     let fired = told.iter().find(|t| t.state == TriggerState::Firing).unwrap();
-    assert_eq!((fired.metric.name.as_str(), fired.detector.name.as_str()), ("predicted_clicks", "psi"));
+    assert_eq!(
+        (fired.metric.name.as_str(), fired.detector.name.as_str()),
+        ("predicted_clicks", "psi")
+    );
     assert!(fired.statistic > fired.threshold && fired.reference.n > 0 && fired.window.n > 0);
 }
 

@@ -124,12 +124,17 @@ impl Policy {
             rank(a).cmp(&rank(b)).then(by_strength).then(a_key.cmp(b_key))
         });
         found.dedup_by(|b, a| a.0 == b.0);
-        let mut told = self.end(at, &found);
+        let over = self.end(at.now, &found);
         let mut changed = Vec::new();
         for (key, finding) in found {
             let began = self.observe(at.now, &key, finding);
             changed.push((key, began));
         }
+        // All is known before anything is told: each trigger says which checks fail now.
+        let mut told: Vec<RetrainTrigger> = over
+            .iter()
+            .map(|(key, alert)| self.trigger(at, key, &alert.finding, TriggerState::Resolved))
+            .collect();
         for (key, began) in changed {
             told.extend(self.tell(at, &key, began));
         }
@@ -137,27 +142,19 @@ impl Policy {
         told
     }
 
-    /// Drops what was pending and is untrue, resolves what has been untrue for long enough.
-    fn end(&mut self, at: &Moment<'_>, found: &[(String, Finding)]) -> Vec<RetrainTrigger> {
+    /// Drops what was pending and is untrue; returns what fired and has been untrue for long enough.
+    fn end(&mut self, now: EventTime, found: &[(String, Finding)]) -> Vec<(String, Alert)> {
         let keep = self.rules.keep_firing_ms;
         let is_true = |key: &str| found.iter().any(|(other, _)| other == key);
-        let over: Vec<String> = self
-            .alerts
-            .iter()
-            .filter(|(key, alert)| {
-                let lasted = alert.phase == Phase::Firing && at.now.since(alert.last_true) < keep;
-                !is_true(key) && !lasted
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        let mut told = Vec::new();
-        for key in over {
-            let Some(alert) = self.alerts.remove(&key) else { continue };
-            if alert.phase == Phase::Firing {
-                told.push(self.trigger(at, &key, &alert.finding, TriggerState::Resolved));
-            }
-        }
-        told
+        let is_over = |key: &str, alert: &Alert| {
+            let lasts = alert.phase == Phase::Firing && now.since(alert.last_true) < keep;
+            !is_true(key) && !lasts
+        };
+        let all = std::mem::take(&mut self.alerts).into_iter();
+        let (over, going_on): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.partition(|(key, alert)| is_over(key, alert));
+        self.alerts = going_on;
+        over.into_iter().filter(|(_, alert)| alert.phase == Phase::Firing).collect()
     }
 
     /// Whether the finding begins to be pending, or to fire.
