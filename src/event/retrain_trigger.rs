@@ -263,3 +263,62 @@ impl RetrainTrigger {
         codec::decode(&schema::RETRAIN_TRIGGER, bytes).map(|(record, _)| record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger() -> RetrainTrigger {
+        RetrainTrigger {
+            event_id: "1-firing-2".into(),
+            emitted_at: 1_700_000_000_000,
+            trigger_type: TriggerType::Performance,
+            wanted_action: TriggerAction::Retrain,
+            metric: TriggerMetric {
+                name: "click_rate".into(),
+                kind: MetricKind::Business,
+                unit: "ratio".into(),
+                direction: TriggerDirection::Down,
+            },
+            detector: TriggerDetector {
+                parameters: BTreeMap::from([("share".into(), "0.24".into())]),
+                ..TriggerDetector::default()
+            },
+            e_value: 9.5e303,
+            effect: -0.2,
+            window: TriggerWindow { start: 1, end: 2, n: 3, offsets: vec![4, 5] },
+            state: TriggerState::Firing,
+            severity: TriggerSeverity::Critical,
+            suppressed_by: "cooldown:1".into(),
+            data_quality: TriggerDataQuality { passed: false, failing: vec!["gap".into()] },
+            ..RetrainTrigger::default()
+        }
+    }
+
+    #[test]
+    fn triggers_read_back_alike_from_both_encodings() {
+        for trigger in [trigger(), RetrainTrigger::default()] {
+            for encoding in [Encoding::AvroSingleObject, Encoding::Json] {
+                let bytes = trigger.encode(encoding).unwrap();
+                assert_eq!(RetrainTrigger::decode(&bytes).unwrap(), trigger);
+            }
+        }
+    }
+
+    #[test]
+    fn a_trigger_in_json_has_the_names_of_the_schema_and_may_leave_fields_out() {
+        let json = trigger().encode(Encoding::Json).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(
+            (&json["action"], &json["metric"]["direction"]),
+            (&"NONE".into(), &"DOWN".into())
+        );
+        let schema: serde_json::Value =
+            serde_json::from_str(&schema::RETRAIN_TRIGGER.newest().text).unwrap();
+        let fields = schema["fields"].as_array().unwrap();
+        assert_eq!(json.as_object().unwrap().len(), fields.len());
+        assert!(fields.iter().all(|field| json.get(field["name"].as_str().unwrap()).is_some()));
+        let least = RetrainTrigger::decode(b"{\"action\":\"RETRAIN\"}").unwrap();
+        assert!(least.action == TriggerAction::Retrain && least.data_quality.passed);
+    }
+}
