@@ -304,3 +304,53 @@ fn hour_of(at: i64) -> String {
     let days = (at - BEGIN) / DAY;
     format!("2026-04-{:02}T{:02}", 6 + days, (at - BEGIN) % DAY / HOUR)
 }
+
+/// The lines of a file that the examples' command has written: ids of events.
+fn acted(file: &std::path::Path) -> Vec<String> {
+    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn example_consumers_act_once_on_what_is_told_twice() {
+    let site = Installation::new("monitor-consumers", &[("monitor.json", "true")]);
+    let wish = ["retrain", "--reason", "a new catalog", "--wish", "w1"];
+    let id = site.expect_ok(&wish).trim().to_owned();
+    site.expect_ok(&wish);
+    let topic = site.topic("retrain-triggers-json");
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("integrations/triggers");
+    let (by_python, by_shell) =
+        (site.folder.path().join("python"), site.folder.path().join("shell"));
+    let note = |file: &std::path::Path| format!("echo $EVENT_ID >> {}", file.display());
+
+    match common::python::with("confluent-kafka", "confluent_kafka") {
+        None => eprintln!("SKIPPED: the consumer in Python"),
+        Some(python) => {
+            for _ in 0..2 {
+                let status = std::process::Command::new(&python)
+                    .arg(examples.join("on_retrain.py"))
+                    .args([&site.kafka.bootstrap, "--topic", &topic, "--group", &site.group])
+                    .args(["--until-idle", "4", "--", "sh", "-c", &note(&by_python)])
+                    .current_dir(site.folder.path())
+                    .status();
+                assert!(status.expect("Python runs").success());
+                assert_eq!(acted(&by_python), [id.as_str()]);
+            }
+        }
+    }
+    let tools =
+        ["kcat", "jq"].map(|tool| std::process::Command::new(tool).arg("-h").output().is_ok());
+    if tools.contains(&false) {
+        eprintln!("SKIPPED: the consumer for the shell: kcat and jq are not both there");
+        return;
+    }
+    for _ in 0..2 {
+        let status = std::process::Command::new(examples.join("on_retrain.sh"))
+            .args([&site.kafka.bootstrap, "sh", "-c", &note(&by_shell)])
+            .env("TOPIC", &topic)
+            .env("ONCE", "1")
+            .current_dir(site.folder.path())
+            .status();
+        assert!(status.expect("the shell runs").success());
+        assert_eq!(acted(&by_shell), [id.as_str()]);
+    }
+}
