@@ -124,5 +124,10 @@ pub fn print(reply: &Reply) {
     if reply.after == After::Missed {
         println!("the answer may lack the events named by --after");
     }
-    println!("{} items, {:.1} ms in the worker", reply.items.len(), reply.took_us as f64 / 1000.0);
+    let took_ms = reply.took_us as f64 / 1000.0;
+    println!(
+        "{} items, {took_ms:.1} ms in the worker, model {}",
+        reply.items.len(),
+        reply.model_version
+    );
 }
