@@ -170,7 +170,8 @@ fn a_model_is_trained_judged_registered_promoted_and_rolled_back() {
     assert_eq!(versions.first().map(String::as_str), Some("untrained"));
     assert_eq!(versions.last(), Some(&version));
 
-    // Vectors from elsewhere that know nothing are registered, and refused.
+    // Vectors from elsewhere go through the same gates. These know nothing, which a blend finds out by
+    // itself: they are told to be far worse and still serve, and people roll them back.
     let Some(python) = duckdb::python() else { return };
     let factors = world.site.folder.path().join("factors.parquet");
     let sql = format!(
@@ -181,17 +182,12 @@ fn a_model_is_trained_judged_registered_promoted_and_rolled_back() {
     );
     duckdb::query(&python, &sql);
     let factors = factors.display().to_string();
-    let strict = ["--set", "training.tolerance=0"];
-    let import = [&strict[..], &["models", "import", &factors, "--json"]].concat();
-    let output = world.run(&import);
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    assert_eq!((&report["blessed"], &report["parent"]), (&false.into(), &version.as_str().into()));
+    let lenient = ["--set", "training.tolerance=1", "models", "import", &factors, "--json"];
+    let report: Value = serde_json::from_str(&world.expect_ok(&lenient)).expect("a report");
+    assert_eq!((&report["blessed"], &report["parent"]), (&true.into(), &version.as_str().into()));
     let imported = version_of(&report);
     assert_eq!(world.basis(&imported).dim().get(), 64, "filled up");
-    let (_, said) = world.refused(&["models", "promote", &imported]);
-    assert!(said.contains("may be worse"), "{said}");
-    world.expect_ok(&["models", "promote", &imported, "--force", "to see it fall"]);
+    world.expect_ok(&["models", "promote", &imported]);
     wait_served(&client, &imported);
     world.expect_ok(&["models", "rollback", "--why", "it fell"]);
     wait_served(&client, &version);

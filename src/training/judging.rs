@@ -222,3 +222,26 @@ pub(super) fn bless(recall: &Comparison, tolerance: f64) -> (bool, Vec<String>) 
     }
     if refusals.is_empty() { (true, vec![text]) } else { (false, refusals) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recall(candidate: f64, difference: Option<[f64; 3]>) -> Comparison {
+        let metric = "Recall@20".into();
+        Comparison { metric, candidate, champion: 0.5, trending: 0.1, difference }
+    }
+
+    #[test]
+    fn what_may_be_worse_than_is_tolerated_does_not_serve() {
+        let is_blessed = |candidate, difference| bless(&recall(candidate, difference), 0.02).0;
+        assert!(is_blessed(0.5, Some([-0.01, 0.0, 0.01])));
+        assert!(is_blessed(0.6, Some([0.05, 0.1, 0.15])));
+        assert!(!is_blessed(0.5, Some([-0.011, 0.0, 0.01])), "its interval reaches too far");
+        assert!(!is_blessed(0.1, Some([0.0, 0.0, 0.0])), "no better than what trends");
+        assert!(!is_blessed(0.5, None), "nothing is known");
+        assert!(!is_blessed(f64::NAN, Some([f64::NAN; 3])), "what is no number is no proof");
+        let (_, why) = bless(&recall(0.05, Some([-0.5, -0.45, -0.4])), 0.02);
+        assert!(why.len() == 2 && why[0].contains("training.tolerance"), "{why:?}");
+    }
+}
