@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter, gauge};
 
@@ -45,6 +46,18 @@ struct Ends {
     /// The newest event time that was read then.
     newest: EventTime,
     ends: [i64; 3],
+    looked: Instant,
+}
+
+/// How long a log is waited for to be read to its end. Its last offsets may be no records: a producer's
+/// transaction ends with a mark that no reader is given.
+const READ_LIMIT: Duration = Duration::from_secs(60);
+
+impl Ends {
+    fn are_reached(&self, next: [i64; 3]) -> bool {
+        let are_read = next.iter().zip(self.ends).all(|(next, end)| *next >= end);
+        are_read || self.looked.elapsed() >= READ_LIMIT
+    }
 }
 
 /// The join of a shard as its store has it, and whether it begins anew although the shard does not.
@@ -221,29 +234,34 @@ impl Joining {
     }
 
     /// Tells the join that all is read, once those topics that it waits for in vain are read to where
-    /// their logs ended.
+    /// their logs ended. What was waited for may have moved the newest event time on: then the logs are
+    /// looked at once more, since no other commit may come.
     fn look_ahead(&self, shard: i32, join: &mut Join, ends: &mut Option<Ends>, next: [i64; 3]) {
-        if ends.is_none()
-            && let Some((newest, topics)) = join.held_up()
-        {
-            let mut known = Ends { newest, ends: [0; 3] };
-            for input in topics {
-                let topic = self.inputs[input as usize].clone();
-                let partition = TopicPartition { topic, partition: shard };
-                match self.producer.bounds(&partition) {
-                    Ok((_, end)) => known.ends[input as usize] = end,
-                    Err(error) => {
-                        tracing::warn!(shard, %error, "lists close later");
-                        return;
-                    }
-                }
+        loop {
+            if ends.is_none() {
+                *ends = self.look(shard, join);
             }
-            *ends = Some(known);
-        }
-        if let Some(known) = ends.take_if(|known| next.iter().zip(known.ends).all(|(n, e)| *n >= e))
-        {
+            let Some(known) = ends.take_if(|known| known.are_reached(next)) else { return };
             join.read_all(known.newest);
         }
+    }
+
+    /// Where the logs end of the topics that the join waits for; none where it waits for none, or the
+    /// broker does not say.
+    fn look(&self, shard: i32, join: &Join) -> Option<Ends> {
+        let (newest, topics) = join.held_up()?;
+        let mut known = Ends { newest, ends: [0; 3], looked: Instant::now() };
+        for input in topics {
+            let topic = self.inputs[input as usize].clone();
+            match self.producer.bounds(&TopicPartition { topic, partition: shard }) {
+                Ok((_, end)) => known.ends[input as usize] = end,
+                Err(error) => {
+                    tracing::warn!(shard, %error, "lists close later");
+                    return None;
+                }
+            }
+        }
+        Some(known)
     }
 
     fn show(&self, shard: i32, join: &mut Join, frozen: &Frozen) {
