@@ -13,7 +13,7 @@ use common::kafka::Out;
 use common::requests::{Ask, Client};
 use common::{avro, duckdb, eventually};
 use driftline::deployment::{CONTROLLED, records};
-use driftline::event::{GoldenList, ModelControl, ModelManifest};
+use driftline::event::{GoldenList, ModelControl, ModelManifest, RunState, TrainingRun};
 use driftline::model::Basis;
 use serde_json::Value;
 
@@ -322,6 +322,69 @@ fn training_that_is_killed_goes_on_and_gives_the_same_bytes() {
     assert_eq!(resumed, whole);
 }
 
+/// A process that is ended with the test.
+struct Watching(Child);
+
+impl Watching {
+    fn start(world: &World, name: &str) -> Self {
+        let log = std::fs::File::create(world.site.folder.path().join(name)).expect("a log");
+        let mut command = world.command("watching", &["train", "--watch", "--promote"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(command.spawn().expect("it starts"))
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("it dies");
+        self.0.wait().expect("it is dead");
+    }
+}
+
+/// Steps of runs, in their order.
+fn runs(world: &World) -> Vec<TrainingRun> {
+    let seen = world.site.kafka.read_all(&world.site.topic("training-runs"));
+    let decode = |value: Option<&[u8]>| TrainingRun::decode(value.unwrap_or_default());
+    seen.iter().map(|seen| decode(seen.value.as_deref()).expect("a run")).collect()
+}
+
+#[test]
+fn a_trigger_is_answered_by_one_run_that_is_promoted_whoever_dies() {
+    let world = World::new("watching");
+    let worker = world.site.ready_worker("a");
+    let retrain = |wish: &str| world.expect_ok(&["retrain", "--reason", "a test", "--wish", wish]);
+    let wishes = [retrain("one"), retrain("two")];
+    let wishes: Vec<&str> = wishes.iter().map(|wish| wish.trim()).collect();
+    let first = Watching::start(&world, "first.log");
+    eventually("a run begins", || {
+        runs(&world).iter().any(|run| run.state == RunState::Started).then_some(())
+    });
+    first.kill();
+    let second = Watching::start(&world, "second.log");
+    let finished = eventually("a run ends", || {
+        runs(&world).into_iter().find(|run| run.state == RunState::Finished)
+    });
+    assert!(finished.blessed && finished.promoted, "{finished:?}");
+    assert_eq!(finished.trigger, wishes[1], "the newest is answered");
+    wait_served(&Client::new(&world.site), &finished.version);
+    let lineage = world.expect_ok(&["models", "lineage", &finished.version]);
+    assert!(lineage.contains(wishes[1]), "{lineage}");
+    second.kill();
+    // What is answered stays answered, whoever comes.
+    let third = Watching::start(&world, "third.log");
+    let wish = retrain("three");
+    let finished = eventually("the next one is answered", || {
+        runs(&world).into_iter().find(|run| run.trigger == wish.trim() && run.state.is_final())
+    });
+    assert_eq!(finished.state, RunState::Finished);
+    let of = |wish: &str| {
+        let all = runs(&world).into_iter().filter(|run| run.trigger == wish);
+        all.filter(|run| run.state.is_final()).map(|run| run.state).collect::<Vec<_>>()
+    };
+    assert_eq!(of(wishes[0]), [RunState::Collapsed]);
+    assert_eq!(of(wishes[1]), [RunState::Finished]);
+    third.kill();
+    worker.drain();
+}
+
 #[test]
 fn data_that_is_not_fit_is_refused_with_what_is_wrong() {
     let site = Installation::new("unfit", SETTINGS);
@@ -332,7 +395,7 @@ fn data_that_is_not_fit_is_refused_with_what_is_wrong() {
     let world = World { site };
     world.expect_ok(&["archive", "--once", "--topics", TOPICS]);
     let (code, said) = world.refused(&["train"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 3);
     assert!(said.contains("training.min_positives") && said.contains("2 of 2"), "{said}");
     assert!(!world.objects().join("models").exists(), "nothing is registered");
 }

@@ -1,5 +1,7 @@
 //! `driftline train`: from the lake to a registered version, with its report.
 
+mod watch;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::registry::{
 };
 use crate::runtime::Stop;
 use crate::time::wall_now;
-use crate::training::{Candidate, DataFacts, Factors, Run, report};
+use crate::training::{Candidate, DataFacts, Factors, Run, TrainingError, report};
 
 /// Golden lists of a version.
 pub const GOLDEN: &str = "golden.json";
@@ -39,7 +41,12 @@ const FACTS: &str = "data";
 The newest part (training.hold_out) is held out; the candidate must not be worse there than what
 serves. What is registered is what was judged. A run that is killed goes on from its last whole stage
 (training.work_dir); the same snapshot and settings give the same bytes. Ends with 2 where a version
-was trained and registered, and may not serve.")]
+was trained and registered, and may not serve; with 3 where the data is not fit.
+
+  driftline train --watch --promote        a run for each trigger of `driftline monitor`, one at a
+                                           time; what may serve does
+
+Of several that watch, one trains and the others stand by. docs/models.md tells more.")]
 pub struct Args {
     /// A snapshot of the lake that is pinned already [default: what is there now, pinned]
     #[arg(long, value_name = "NAME")]
@@ -56,9 +63,18 @@ pub struct Args {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// Train whenever a trigger asks for it, until stopped
+    #[arg(long, conflicts_with_all = ["snapshot", "report", "trigger", "dry_run", "json"])]
+    watch: bool,
+    /// With --watch: let a version serve that may
+    #[arg(long, requires = "watch")]
+    promote: bool,
 }
 
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+    if args.watch {
+        return watch::run(config, args.promote);
+    }
     let ask = Ask {
         snapshot: args.snapshot.as_deref(),
         report: args.report.as_ref(),
@@ -100,7 +116,13 @@ pub fn make(ask: &Ask<'_>, factors: Option<Factors>, config: &Config) -> Result<
         config,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let candidate = train(&run, &stop)?;
+    let candidate = match train(&run, &stop) {
+        Err(error) if matches!(error.downcast_ref(), Some(TrainingError::Data(_))) => {
+            eprintln!("driftline: {error}");
+            return Ok(ExitCode::from(3));
+        }
+        trained => trained?,
+    };
     let files = files(&candidate, &name)?;
     if let Some(folder) = ask.report {
         for (file, bytes) in &files {
@@ -116,8 +138,12 @@ pub fn make(ask: &Ask<'_>, factors: Option<Factors>, config: &Config) -> Result<
         println!("{}", report::markdown(&candidate, &name));
     }
     let version = candidate.basis.version();
+    // The same data and settings give the same version, whatever it was judged against this time.
+    let is_there = registry.versions()?.iter().any(|there| there.version == version.into());
     if ask.dry_run {
         eprintln!("driftline: {version} is not registered: --dry-run");
+    } else if is_there {
+        eprintln!("driftline: {version} was registered before, and stays as it was");
     } else {
         let seconds = begun.elapsed().as_secs_f64();
         let manifest = Manifest {

@@ -221,6 +221,11 @@ impl TopicsConfig {
         self.named("models")
     }
 
+    /// What became of triggers.
+    pub fn training_runs(&self) -> String {
+        self.named("training-runs")
+    }
+
     /// Which model serves.
     pub fn model_control(&self) -> String {
         self.named("model-control")

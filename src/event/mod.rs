@@ -22,6 +22,7 @@ mod retrain_trigger;
 pub mod schema;
 #[cfg(test)]
 mod tests;
+mod training_run;
 mod user_event;
 
 pub use bytes::Bytes;
@@ -46,6 +47,7 @@ pub use retrain_trigger::{
     TriggerDirection, TriggerMetric, TriggerReference, TriggerSeverity, TriggerState, TriggerType,
     TriggerWindow,
 };
+pub use training_run::{RunState, TrainingRun};
 pub use user_event::{Device, EventKind, EventTopic, Source, UserEvent, ValidityRules};
 
 use std::fmt;

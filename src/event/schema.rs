@@ -41,6 +41,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("model-manifest", 2),
     schema!("model-manifest", 3),
     schema!("model-control", 1),
+    schema!("training-run", 1),
     schema!("ranker-manifest", 1),
     schema!("impression", 1),
     schema!("impression", 2),
@@ -146,6 +147,8 @@ subjects! {
     MODEL_MANIFEST = "model-manifest";
     /// Which model serves.
     MODEL_CONTROL = "model-control";
+    /// What became of a trigger.
+    TRAINING_RUN = "training-run";
     /// What came of a minute's lists.
     METRICS_WINDOW = "metrics-window";
     /// What a worker answered in a minute.

@@ -84,6 +84,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("impressions.yaml", include_str!("../../topics/impressions.yaml")),
     ("training-examples.yaml", include_str!("../../topics/training-examples.yaml")),
     ("label-corrections.yaml", include_str!("../../topics/label-corrections.yaml")),
+    ("training-runs.yaml", include_str!("../../topics/training-runs.yaml")),
     ("model-control.yaml", include_str!("../../topics/model-control.yaml")),
     ("metrics.yaml", include_str!("../../topics/metrics.yaml")),
     ("retrain-triggers.yaml", include_str!("../../topics/retrain-triggers.yaml")),

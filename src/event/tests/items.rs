@@ -145,6 +145,24 @@ fn what_versions_1_to_3_wrote_of_a_basis_is_still_read() {
 }
 
 #[test]
+fn what_version_1_wrote_of_a_training_run_is_still_read() {
+    let run = TrainingRun {
+        trigger: "7f".into(),
+        state: RunState::Collapsed,
+        at: 1_650_000_000_123,
+        attempt: 2,
+        version: "00000000000000a1".into(),
+        blessed: true,
+        promoted: true,
+        reasons: vec!["it was".into(), "so".into()],
+        collapsed_into: "80".into(),
+    };
+    let bytes = crate::fixtures::bytes("training-run.v1.avro", || run.encode().unwrap());
+    assert_eq!(TrainingRun::decode(&bytes), Ok(run));
+    assert!(RunState::Refused.is_final() && !RunState::Failed.is_final());
+}
+
+#[test]
 fn what_version_1_wrote_of_a_decision_is_still_read() {
     let control = ModelControl {
         epoch: 3,
