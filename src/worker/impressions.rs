@@ -120,7 +120,8 @@ impl SideEffect for Note {
             let curves = self.context.curves.get();
             let surface = query.request.surface.as_str();
             let curve = curves.of(surface);
-            owned.shown().note(user, &query.request.request_id, surface, query.at, items, curve);
+            let names = (user, &*query.request.request_id, surface);
+            owned.shown().note(names, query.at, items, curve);
         }
         if let Some(impressions) = &self.impressions {
             let impression = Impression {

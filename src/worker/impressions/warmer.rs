@@ -110,7 +110,8 @@ impl Warmer {
                     let items = list.items.iter().map(|shown| shown.item);
                     let curves = self.context.curves.get();
                     let curve = curves.of(list.surface);
-                    order.memory.note(list.user, list.request_id, list.surface, at, items, curve);
+                    let names = (list.user, list.request_id, list.surface);
+                    order.memory.recall(names, at, items, curve);
                 }
                 // The topic is our own: this is a newer worker's record, or a foreign one.
                 Err(rejection) => tracing::warn!(%rejection, "an unreadable impression"),
