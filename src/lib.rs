@@ -10,6 +10,7 @@ pub mod drift;
 pub mod embedding;
 pub mod evaluation;
 pub mod event;
+pub mod experiment;
 pub mod feature;
 #[cfg(test)]
 mod fixtures;

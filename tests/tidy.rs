@@ -29,6 +29,7 @@ const ROOMS: &[&str] = &[
     "trigger",
     "lake",
     "registry",
+    "experiment",
     "deployment",
 ];
 
@@ -53,6 +54,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ("quality", &["kafka", "telemetry", "runtime", "state"], "a join is a function of records"),
     ("drift", &["kafka", "telemetry", "runtime", "state"], "a verdict is a function of windows"),
     ("trigger", &["kafka", "telemetry", "runtime", "state"], "it must decide the same again"),
+    ("experiment", &["kafka", "telemetry", "runtime", "state"], "workers must place users alike"),
 ];
 
 struct Source {
@@ -218,6 +220,7 @@ fn what_folds_looks_at_no_clock() {
         "quality",
         "drift",
         "trigger",
+        "experiment",
         "dataset",
         "simulation",
     ];

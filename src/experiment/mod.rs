@@ -1,0 +1,15 @@
+//! Which arm of an experiment a user is in, and what the arms' metrics say.
+//!
+//! Enters: names, shares, sums of windows. Leaves: assignments, and comparisons that hold at any
+//! number of looks. Never: I/O, a clock, randomness. Who is in which arm is a function of names
+//! alone, so every worker says the same without asking anybody.
+//!
+//! - [`hash`] places a user: GrowthBook's open specification, number for number.
+//! - [`sequential`] compares two arms as often as one likes.
+//! - [`ratio_mismatch`] finds that users did not land in arms as they should have.
+
+pub mod hash;
+pub mod ratio_mismatch;
+pub mod sequential;
+#[cfg(test)]
+mod tests;
