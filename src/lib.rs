@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dataset;
+pub mod deployer;
 pub mod deployment;
 pub mod drift;
 pub mod embedding;

@@ -34,7 +34,7 @@ fn a_broker_that_dies_and_comes_back_costs_no_event_and_no_answer() {
     site.wait_folded(&mut worker);
     let lists = load::assert_answered(&client, &sent.requests);
     eprintln!("{} events; {lists} of {} requests got a list", sent.events, sent.requests.len());
-    assert!(worker.is_ready());
+    worker.wait_ready();
     worker.drain();
     let events = site.read_events(|_| true);
     assert_eq!(events.len(), sent.events, "the producer's own events are all there, once");

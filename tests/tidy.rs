@@ -38,7 +38,7 @@ const PRODUCERS: &[&str] = &["dataset", "simulation"];
 
 /// What puts rooms together into processes; imports anything, and is imported by nothing else.
 const PROGRAMS: &[&str] =
-    &["worker", "monitor", "training", "client", "evaluation", "cli", "main", "lib", "fixtures"];
+    &["worker", "monitor", "deployer", "training", "client", "evaluation", "cli", "main", "lib", "fixtures"];
 
 /// What a room must do without, beyond the order of rooms, and why.
 const NEVER: &[(&str, &[&str], &str)] = &[

@@ -6,6 +6,7 @@ mod cluster;
 mod config;
 mod deadletters;
 mod demo;
+mod deploy;
 mod doctor;
 mod drift;
 mod evaluate;
@@ -52,6 +53,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
   driftline simulate --for 60s                a world of users that watch and click
   driftline metrics                           what came of the lists
   driftline monitor                           tell when something has to be done
+  driftline deploy run                        let better models in, step by step
   driftline catalog import items.csv          what is there to recommend, and to whom
   driftline doctor                            what is wrong, and what to do
 
@@ -103,6 +105,8 @@ enum Command {
     Train(train::Args),
     /// Look after versions of the model: what there is, what made it, which one serves
     Models(models::Args),
+    /// Try versions beside the one that serves, and let them serve or turn them down
+    Deploy(deploy::Args),
     /// See what came of lists, and what workers answered
     Metrics(metrics::Args),
     /// Watch the metrics, and tell when something has to be done
@@ -168,6 +172,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Lake(args) => lake::run(&args, &config),
         Command::Train(args) => train::run(&args, &config),
         Command::Models(args) => models::run(&args, &config),
+        Command::Deploy(args) => deploy::run(&args, &config),
         Command::Metrics(args) => metrics::run(&args, &config),
         Command::Monitor(args) => monitor::run(&args, &config),
         Command::Triggers(args) => triggers::run(&args, &config),

@@ -7,14 +7,13 @@ mod history;
 mod import;
 mod lineage;
 mod list;
-mod promote;
 mod quarantine;
 mod show;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{Failure, output};
+use super::{Failure, deploy, output};
 use crate::config::Config;
 use crate::objects::Objects;
 use crate::registry::{Aliases, ModelVersion, Registry, RegistryError};
@@ -38,6 +37,20 @@ pub struct Args {
     json: bool,
 }
 
+const PROMOTE_HELP: &str = "Examples:
+  driftline models promote 1f0c3a9be2d45a77
+  driftline models promote 1f0c --why 'new catalog'
+  driftline models promote 1f0c --force 'the hold-out was a holiday'
+
+Verifies files and golden lists, sends the version through the topic models, and decides in
+model-control. Workers check it once more, load it beside what serves, and swap it in between two
+requests. The version before stays loaded: `driftline models rollback` goes back to it.
+`driftline deploy start` tries it on a share of users first.";
+const ROLLBACK_HELP: &str = "Examples:
+  driftline models rollback --why 'clicks fell'
+
+Nothing is loaded: the version before is still there on every worker.";
+
 #[derive(clap::Subcommand)]
 enum Action {
     /// Show all versions, the newest first
@@ -50,10 +63,12 @@ enum Action {
     Diff(diff::Args),
     /// Judge and register vectors that were trained elsewhere
     Import(import::Args),
-    /// Let a version serve
-    Promote(promote::PromoteArgs),
-    /// Go back to the version that served before
-    Rollback(promote::RollbackArgs),
+    /// Let a version serve at once: as `deploy promote`
+    #[command(after_help = PROMOTE_HELP)]
+    Promote(deploy::VersionArgs),
+    /// Go back to the version that served before: as `deploy rollback`
+    #[command(after_help = ROLLBACK_HELP)]
+    Rollback(deploy::WhyArgs),
     /// Write a version's files into a folder
     Export(export::Args),
     // What changes which version serves comes here: import, promote.
@@ -73,8 +88,14 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         Action::Lineage(own) => lineage::run(own, &registry, config, args.json),
         Action::Diff(own) => diff::run(own, &registry, args.json),
         Action::Import(own) => import::run(own, config, args.json),
-        Action::Promote(own) => promote::promote(own, &registry, config),
-        Action::Rollback(own) => promote::rollback(own, &registry, config),
+        Action::Promote(own) => {
+            deploy::promote(own, config, args.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Rollback(own) => {
+            deploy::roll_back(own, config, args.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Action::Export(own) => export::run(own, &registry, args.json),
         Action::History => history::run(&registry, args.json),
         Action::Quarantine(own) => quarantine::run(own, &registry, args.json),

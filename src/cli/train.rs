@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{Failure, interrupt};
 use crate::config::Config;
-use crate::deployment::verify_golden;
+use crate::deployment::{GOLDEN_FILE, verify_golden};
 use crate::lake::{Lake, Snapshot};
 use crate::model::Basis;
 use crate::objects::Objects;
@@ -25,8 +25,6 @@ use crate::runtime::Stop;
 use crate::time::wall_now;
 use crate::training::{Candidate, DataFacts, Factors, Run, TrainingError, report};
 
-/// Golden lists of a version.
-pub const GOLDEN: &str = "golden.json";
 /// What a version says of itself and the next run compares with, in `training.settings`.
 const FACTS: &str = "data";
 
@@ -207,7 +205,7 @@ fn files(candidate: &Candidate, snapshot: &str) -> Result<Vec<(String, Bytes)>, 
     let markdown = report::markdown(candidate, snapshot);
     Ok(vec![
         (BASIS.into(), candidate.basis.to_bytes().into()),
-        (GOLDEN.into(), golden.into()),
+        (GOLDEN_FILE.into(), golden.into()),
         ("report.json".into(), json.into()),
         ("report.md".into(), markdown.into()),
         ("recall.svg".into(), candidate.judgement.plot.clone().into()),

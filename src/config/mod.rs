@@ -4,6 +4,7 @@
 //! configuration is shown.
 
 mod catalog;
+mod deployment;
 mod global;
 mod hot;
 mod items;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
+pub use deployment::DeploymentConfig;
 pub use global::GlobalConfig;
 pub use hot::HotConfig;
 pub use items::{FirstBasisConfig, ItemsConfig};
@@ -85,6 +87,8 @@ pub struct Config {
     pub snapshots: SnapshotsConfig,
     /// Models trained on the lake.
     pub training: TrainingConfig,
+    /// How a new version is let in.
+    pub deployment: DeploymentConfig,
     /// What watches metrics.
     pub monitor: MonitorConfig,
     /// The HTTP port.
@@ -229,6 +233,16 @@ impl TopicsConfig {
     /// Which model serves.
     pub fn model_control(&self) -> String {
         self.named("model-control")
+    }
+
+    /// What workers made of it.
+    pub fn model_acks(&self) -> String {
+        self.named("model-acks")
+    }
+
+    /// Lists of a candidate that nobody saw.
+    pub fn shadow_impressions(&self) -> String {
+        self.named("shadow-impressions")
     }
 
     /// Lists as they were answered.
@@ -490,6 +504,7 @@ impl Config {
         self.objects.validate()?;
         self.lake.validate()?;
         self.registry.validate()?;
+        self.deployment.validate()?;
         self.snapshots.validate()?;
         self.training.validate()?;
         self.monitor.validate()?;

@@ -271,6 +271,8 @@ fn the_topics_of_an_installation_share_its_prefix() {
         topics.item_features(),
         topics.models(),
         topics.model_control(),
+        topics.model_acks(),
+        topics.shadow_impressions(),
         topics.training_runs(),
         topics.impressions(),
         topics.training_examples(),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::event::{ModelControl, ModelManifest};
 use crate::kafka::{
-    ClientSettings, Delivery, KafkaError, Outgoing, Producer, ProducerKind, Tracker, WholeTopic,
+    ClientSettings, Delivery, ExclusiveWriter, KafkaError, Outgoing, Producer, ProducerKind,
+    Tracker, WholeTopic,
 };
 use crate::model::{Basis, BasisVersion};
 
@@ -37,7 +38,7 @@ impl Control {
             return Err(format!("{:?} is no model", String::from_utf8_lossy(key)));
         }
         let told = ModelControl::decode(value).map_err(|error| error.to_string())?;
-        for version in [&told.champion, &told.previous] {
+        for version in [&told.champion, &told.previous, &told.candidate, &told.rejected] {
             if !version.is_empty() && BasisVersion::parse(version).is_none() {
                 return Err(format!("{version:?} is no version of 16 hexadecimal digits"));
             }
@@ -84,6 +85,7 @@ pub enum ControlError {
 
 /// Publishes models and decides which one serves.
 pub struct Controller {
+    settings: ClientSettings,
     control: WholeTopic,
     known: Control,
     models: WholeTopic,
@@ -104,6 +106,7 @@ impl Controller {
         control_topic: &str,
     ) -> Result<Self, ControlError> {
         Ok(Self {
+            settings: settings.clone(),
             control: WholeTopic::open(settings, control_topic, "driftline-control")?,
             known: Control::default(),
             models: WholeTopic::open(settings, models_topic, "driftline-control")?,
@@ -128,6 +131,21 @@ impl Controller {
             }
         }
         Ok(self.known.state())
+    }
+
+    /// Takes in what has come since. Whether something was decided.
+    pub fn follow(&mut self) -> bool {
+        let mut is_news = false;
+        while let Some(record) = self.control.poll(Duration::ZERO) {
+            let taken = self.known.take(record.key().unwrap_or_default(), record.value());
+            is_news |= taken == Ok(true);
+        }
+        is_news
+    }
+
+    /// What was decided last, as far as it was read.
+    pub fn known(&self) -> &ModelControl {
+        self.known.state()
     }
 
     /// What is published of models and not retired, read to the topic's end: versions of the
@@ -173,19 +191,50 @@ impl Controller {
         self.send(&self.models_topic, keys.iter().map(|key| (&key[..], None)))
     }
 
-    /// Decides, as the epoch after the last in the topic.
+    /// Decides, as the epoch after `known`, on which the decision stands.
     ///
     /// # Errors
     /// [`ControlError`]; [`ControlError::Conflict`] where somebody else was first.
-    pub fn decide(&mut self, wanted: ModelControl) -> Result<ModelControl, ControlError> {
-        let wanted = ModelControl { epoch: self.read()?.epoch + 1, ..wanted };
+    pub fn decide(
+        &mut self,
+        known: i64,
+        wanted: ModelControl,
+    ) -> Result<ModelControl, ControlError> {
+        // From here on nobody writes who opened this before, however long they were held up: a record
+        // that comes late would be the one that compaction keeps.
+        let name = format!("{}-writer", self.control_topic);
+        let writer = ExclusiveWriter::open(&self.settings, &name, "driftline-control")?;
+        let last = self.read()?;
+        if last.epoch != known {
+            return Err(ControlError::Conflict { epoch: last.epoch, by: last.by.clone() });
+        }
+        let wanted = ModelControl { epoch: known + 1, ..wanted };
         let value = wanted.encode().map_err(|error| ControlError::Record(error.to_string()))?;
-        self.send(&self.control_topic, [(CONTROLLED, Some(&value[..]))].into_iter())?;
-        // Of two of one epoch the first counts, for whoever reads.
+        match writer.write(&self.control_topic, CONTROLLED.as_bytes(), &value) {
+            Err(error) if !error.is_fenced() => return Err(error.into()),
+            _ => {}
+        }
         match self.read()? {
             won if *won == wanted => Ok(wanted),
             won => Err(ControlError::Conflict { epoch: won.epoch, by: won.by.clone() }),
         }
+    }
+
+    /// All that was decided as far back as the topic goes, oldest first, each epoch once.
+    ///
+    /// # Errors
+    /// [`ControlError::Kafka`].
+    pub fn history(&self) -> Result<Vec<ModelControl>, ControlError> {
+        let mut topic = WholeTopic::open(&self.settings, &self.control_topic, "driftline-control")?;
+        topic.mark_end()?;
+        let (mut known, mut all) = (Control::default(), Vec::new());
+        while !topic.is_at_mark() {
+            let Some(record) = topic.poll(POLL) else { continue };
+            if known.take(record.key().unwrap_or_default(), record.value()) == Ok(true) {
+                all.push(known.state().clone());
+            }
+        }
+        Ok(all)
     }
 
     fn send<'a>(

@@ -22,6 +22,22 @@ pub enum Announced {
     Retired(BasisVersion),
 }
 
+/// Why a record was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refused {
+    /// The version that cannot serve for it; none where the record is of no version, or more may come.
+    pub version: Option<BasisVersion>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self { version: None, why }
+    }
+}
+
 /// Chunks that wait for their manifest.
 #[derive(Default)]
 pub struct Assembly {
@@ -34,7 +50,7 @@ impl Assembly {
     ///
     /// # Errors
     /// What is wrong with the record; whatever was known stays.
-    pub fn take(&mut self, record: &Record<'_>) -> Result<Option<Announced>, String> {
+    pub fn take(&mut self, record: &Record<'_>) -> Result<Option<Announced>, Refused> {
         let key = record.key().unwrap_or_default();
         let value = (!record.is_tombstone()).then(|| record.value());
         self.take_value(key, value)
@@ -44,7 +60,7 @@ impl Assembly {
         &mut self,
         key: &[u8],
         value: Option<&[u8]>,
-    ) -> Result<Option<Announced>, String> {
+    ) -> Result<Option<Announced>, Refused> {
         let (version, chunk) = parse_key(key)
             .ok_or_else(|| format!("key {:?} is no version/chunk", String::from_utf8_lossy(key)))?;
         match (chunk, value) {
@@ -52,13 +68,16 @@ impl Assembly {
                 self.forget(version);
                 Ok(Some(Announced::Retired(version)))
             }
-            (None, Some(value)) => self.finish(version, value).map(Some),
+            (None, Some(value)) => match self.finish(version, value) {
+                Ok(whole) => Ok(Some(whole)),
+                Err(why) => Err(Refused { version: Some(version), why }),
+            },
             (Some(_), None) => Ok(None),
             (Some(chunk), Some(value)) => {
                 if self.bytes + value.len() > WAITING_BYTES {
                     self.chunks.clear();
                     self.bytes = 0;
-                    return Err("too many chunks wait for their manifests".into());
+                    return Err("too many chunks wait for their manifests".to_owned().into());
                 }
                 self.bytes += value.len();
                 let chunks = self.chunks.entry(version).or_default();
@@ -195,7 +214,9 @@ mod tests {
         let (key, value) = &records[2];
         let mut assembly = Assembly::default();
         let refused = |assembly: &mut Assembly| {
-            assembly.take_value(key.as_bytes(), Some(value)).err().unwrap_or_default()
+            let refused = assembly.take_value(key.as_bytes(), Some(value)).err().unwrap();
+            assert_eq!(refused.version, Some(basis.version()));
+            refused.why
         };
         assert!(refused(&mut assembly).contains("missing"));
         for (chunk, bytes) in &records[..2] {

@@ -14,6 +14,7 @@ mod impression;
 mod interaction;
 mod item_records;
 mod metrics;
+mod model_ack;
 mod model_control;
 mod model_manifest;
 mod ranker_manifest;
@@ -35,7 +36,8 @@ pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
 pub use metrics::{MetricsWindow, NamedCount, SampledItem, ServingWindow};
-pub use model_control::ModelControl;
+pub use model_ack::{CandidateState, ModelAck, RolloutArm, ServedBy};
+pub use model_control::{ModelControl, Phase};
 pub use model_manifest::{FIRST_BASIS, GoldenList, ModelManifest, SettingsTrial};
 pub use ranker_manifest::{ExamplePlace, RankerManifest};
 pub use request::{

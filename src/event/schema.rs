@@ -41,6 +41,8 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("model-manifest", 2),
     schema!("model-manifest", 3),
     schema!("model-control", 1),
+    schema!("model-control", 2),
+    schema!("model-ack", 1),
     schema!("training-run", 1),
     schema!("ranker-manifest", 1),
     schema!("impression", 1),
@@ -147,6 +149,8 @@ subjects! {
     MODEL_MANIFEST = "model-manifest";
     /// Which model serves.
     MODEL_CONTROL = "model-control";
+    /// What a worker made of it.
+    MODEL_ACK = "model-ack";
     /// What became of a trigger.
     TRAINING_RUN = "training-run";
     /// What came of a minute's lists.

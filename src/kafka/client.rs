@@ -40,6 +40,15 @@ impl KafkaError {
         Self { what: what.into(), source }
     }
 
+    /// Whether another writer has taken the name of this one.
+    pub fn is_fenced(&self) -> bool {
+        use rdkafka::types::RDKafkaErrorCode as Code;
+        matches!(
+            self.source.rdkafka_error_code(),
+            Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+        )
+    }
+
     /// Whether trying the same again may help.
     pub fn is_transient(&self) -> bool {
         use rdkafka::types::RDKafkaErrorCode as Code;

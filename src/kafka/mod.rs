@@ -5,6 +5,7 @@
 
 mod admin;
 mod client;
+mod exclusive;
 mod group;
 mod lost;
 mod murmur2;
@@ -16,6 +17,7 @@ mod whole;
 
 pub use admin::{Admin, TopicMetadata};
 pub use client::{ClientSettings, KafkaError};
+pub use exclusive::ExclusiveWriter;
 pub use group::{Assigned, BURST, GroupConsumer, GroupProtocol, HandlerError, Log, RecordHandler};
 pub use lost::has_lost_brokers;
 pub use murmur2::partition_of;

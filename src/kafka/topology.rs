@@ -86,6 +86,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("label-corrections.yaml", include_str!("../../topics/label-corrections.yaml")),
     ("training-runs.yaml", include_str!("../../topics/training-runs.yaml")),
     ("model-control.yaml", include_str!("../../topics/model-control.yaml")),
+    ("model-acks.yaml", include_str!("../../topics/model-acks.yaml")),
+    ("shadow-impressions.yaml", include_str!("../../topics/shadow-impressions.yaml")),
     ("metrics.yaml", include_str!("../../topics/metrics.yaml")),
     ("retrain-triggers.yaml", include_str!("../../topics/retrain-triggers.yaml")),
     ("retrain-triggers-json.yaml", include_str!("../../topics/retrain-triggers-json.yaml")),

@@ -103,6 +103,30 @@ impl WholeTopic {
         }
     }
 
+    /// Lets every partition be read from the first record that was appended at a time or later, in
+    /// milliseconds since the Unix epoch. Counts from the next [`WholeTopic::mark_end`].
+    ///
+    /// # Errors
+    /// [`KafkaError`] where the broker does not say in time.
+    pub fn start_at_time(&mut self, at_ms: i64) -> Result<(), KafkaError> {
+        let failed = |e| KafkaError::new(format!("offsets of {} by time", self.topic), e);
+        let mut list = TopicPartitionList::new();
+        for partition in 0..self.partitions() {
+            let time = Offset::Offset(at_ms.max(0));
+            list.add_partition_offset(&self.topic, partition, time).map_err(failed)?;
+        }
+        let found = self.consumer.offsets_for_times(list, REQUEST_TIMEOUT).map_err(failed)?;
+        for element in found.elements() {
+            let next = match element.offset() {
+                Offset::Offset(offset) => offset,
+                // Nothing is that new.
+                _ => self.bounds(element.partition())?.1,
+            };
+            self.start_at(element.partition(), next);
+        }
+        Ok(())
+    }
+
     /// First offset present and the next one to be written.
     ///
     /// # Errors

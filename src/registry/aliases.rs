@@ -224,8 +224,13 @@ impl Registry {
         Ok(next)
     }
 
-    /// Whether a version may serve; why it does nevertheless, where a blessing is missing.
-    fn may_serve(
+    /// Whether a version may serve; why it does nevertheless, where a blessing is missing. Its files are
+    /// read and verified.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotBlessed`] unless forced, [`RegistryError::Quarantined`],
+    /// [`RegistryError::Damaged`].
+    pub fn may_serve(
         &self,
         manifest: &Manifest,
         force: Option<&str>,

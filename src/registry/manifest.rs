@@ -22,6 +22,13 @@ impl From<BasisVersion> for ModelVersion {
     }
 }
 
+impl ModelVersion {
+    /// The version of these 16 digits; none where they are something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
 impl fmt::Display for ModelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -21,7 +21,7 @@ mod tests;
 
 pub use blend::{Blend, BlendLearner, Blends, Prediction};
 pub use impression::{FEATURE_SCHEMA, impression};
-pub use pipeline::{Outcome, Pipeline, Scored, SideEffect};
+pub use pipeline::{Made, Outcome, Pipeline, Scored, SideEffect};
 pub use query::{
     Candidate, Contribution, HistoryItem, Query, SourceKind, UserVector, Why, World, model_version,
 };
@@ -31,8 +31,12 @@ pub use shown::Shown;
 
 /// What ranks until a model has been trained.
 pub const UNTRAINED: &str = "untrained";
-/// The experiment arm of lists while there is no experiment.
+/// The arm of lists that are part of no experiment.
 pub const DEFAULT_ARM: &str = "default";
+/// The arm of lists of a version that is tried.
+pub const CANARY_ARM: &str = "canary";
+/// The arm of lists of such a version that nobody sees.
+pub const SHADOW_ARM: &str = "shadow";
 
 /// The pipeline that needs no trained model. A component is one file and one line here.
 pub fn untrained(rules: ListRules) -> Pipeline {

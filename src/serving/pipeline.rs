@@ -114,8 +114,33 @@ pub struct Outcome {
     pub items: Vec<RecommendedItem>,
     /// The model that ranked.
     pub model_version: Cow<'static, str>,
+    /// The arm.
+    pub arm: Cow<'static, str>,
     /// What could not contribute.
     pub degraded: Vec<Degradation>,
+}
+
+/// A list that is made.
+pub struct Made<'a> {
+    query: Query<'a>,
+    list: Vec<Scored>,
+}
+
+impl Made<'_> {
+    /// Its items.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether every score is a number.
+    pub fn is_sound(&self) -> bool {
+        self.list.iter().all(|scored| scored.candidate.score.is_finite())
+    }
 }
 
 struct Measured<T: ?Sized> {
@@ -245,8 +270,19 @@ impl Pipeline {
         found.map_or(0.0, |candidate| candidate.score) + blend::by_chance(&query)
     }
 
+    /// The same pipeline without what happens once a list is made.
+    pub fn without_side_effects(mut self) -> Self {
+        self.side_effects.clear();
+        self
+    }
+
     /// Answers one query: the whole of serving, in order.
-    pub fn run(&self, mut query: Query<'_>) -> Outcome {
+    pub fn run(&self, query: Query<'_>) -> Outcome {
+        self.conclude(self.make(query))
+    }
+
+    /// Makes the list of a query. Nothing happens with it yet.
+    pub fn make<'a>(&self, mut query: Query<'a>) -> Made<'a> {
         self.hydrate(&mut query);
         let mut candidates = self.find(&mut query);
         self.score(&query, &mut candidates);
@@ -255,6 +291,12 @@ impl Pipeline {
             let reason = format!("{} of {} items: no more fit", list.len(), query.request.count);
             query.degrade("count", reason);
         }
+        Made { query, list }
+    }
+
+    /// Lets happen what happens with a list that is answered.
+    pub fn conclude(&self, made: Made<'_>) -> Outcome {
+        let Made { query, list } = made;
         self.take_effect(&query, &list);
         finish(query, list)
     }
@@ -357,7 +399,8 @@ impl Pipeline {
 
 fn finish(query: Query<'_>, list: Vec<Scored>) -> Outcome {
     let items = list.iter().map(|scored| reply_item(scored, query.request));
-    Outcome { items: items.collect(), model_version: query.model_version, degraded: query.degraded }
+    let items = items.collect();
+    Outcome { items, model_version: query.model_version, arm: query.arm, degraded: query.degraded }
 }
 
 fn reply_item(scored: &Scored, request: &Request) -> RecommendedItem {

@@ -13,12 +13,13 @@ use crate::ids::{ItemId, Prehashed, stable_hash};
 use crate::model::BasisVersion;
 use crate::time::EventTime;
 
-use super::UNTRAINED;
 use super::blend::Blends;
 use super::ranked::{Look, Ranking};
 use super::shown::Shown;
+use super::{DEFAULT_ARM, UNTRAINED};
 
 /// What a request is answered from.
+#[derive(Clone, Copy)]
 pub struct World<'a> {
     /// The user's state; empty for a user never seen, or where it is missing. Of an anonymous
     /// session whose user is named, only what they refused is looked at.
@@ -52,6 +53,8 @@ pub struct Query<'a> {
     pub basis: Option<BasisVersion>,
     /// The model's version, as replies and impressions name it.
     pub model_version: Cow<'static, str>,
+    /// The arm, as they name it.
+    pub arm: Cow<'static, str>,
     /// ISO 3166-1 alpha-2 in upper case; empty where not known.
     pub country: String,
     /// What the list is made from, oldest first: the user's history, or that of an anonymous
@@ -213,6 +216,7 @@ impl<'a> Query<'a> {
             seed,
             basis: champion.or_else(|| world.items.serving()),
             model_version: model_version(champion),
+            arm: DEFAULT_ARM.into(),
             at: request.at.unwrap_or(world.global.watermark()),
             country: country.unwrap_or_default(),
             refused: Refused::by(world.user),
@@ -224,6 +228,13 @@ impl<'a> Query<'a> {
             degraded: Vec::new(),
             spare: SPARE,
         }
+    }
+
+    /// Lets another version than the champion answer, under an arm's name.
+    pub fn serve_by(&mut self, version: BasisVersion, arm: impl Into<Cow<'static, str>>) {
+        self.basis = Some(version);
+        self.model_version = model_version(Some(version));
+        self.arm = arm.into();
     }
 
     /// Whether what is related to the context item is wanted.

@@ -62,6 +62,7 @@ impl Default for RankerRules {
 }
 
 /// What the ranker knows.
+#[derive(Clone, Copy)]
 pub struct Ranking<'a> {
     /// Of items, creators, categories and surfaces.
     pub globals: &'a Globals,

@@ -174,6 +174,10 @@ metrics_table! {
         "Bases over which item vectors are live.";
     describe_gauge MODEL_EPOCH = "driftline_model_epoch", Count,
         "Epoch of the newest decision on which model serves; the same on every worker once it is read.";
+    describe_gauge ROLLOUT_SHARE = "driftline_rollout_share", Count,
+        "Share of users that a candidate serves; 0 where none is on trial.";
+    describe_counter ROLLOUT_DECISIONS = "driftline_rollout_decisions_total", Count,
+        "Decisions that this deployer made, by the phase that they led to.";
     describe_counter FIRST_BASES = "driftline_first_bases_total", Count,
         "First bases that this worker has trained and published.";
     describe_counter CATALOG_RECORDS = "driftline_catalog_records_total", Count,

@@ -30,7 +30,7 @@ pub struct Impressions {
 
 impl Impressions {
     /// Connects, where they are wanted.
-    pub fn start(context: &Context) -> Result<Option<Arc<Self>>, WorkerError> {
+    pub fn start(context: &Context, topic: String) -> Result<Option<Arc<Self>>, WorkerError> {
         let config = &context.config;
         if !config.serving.impressions {
             return Ok(None);
@@ -40,7 +40,7 @@ impl Impressions {
         let outcome = |outcome| counter!(names::IMPRESSIONS, "outcome" => outcome);
         Ok(Some(Arc::new(Self {
             producer,
-            topic: config.topics.impressions(),
+            topic,
             sent: outcome("sent"),
             dropped: outcome("dropped"),
         })))
@@ -53,7 +53,7 @@ impl Impressions {
         }
     }
 
-    fn send(&self, partition: i32, impression: &Impression<'_>) {
+    fn send(&self, partition: Option<i32>, impression: &Impression<'_>) {
         let value = match impression.encode() {
             Ok(value) => value,
             Err(error) => {
@@ -63,7 +63,7 @@ impl Impressions {
         };
         let outgoing = Outgoing {
             topic: &self.topic,
-            partition: Some(partition),
+            partition,
             key: Some(impression.user.as_bytes()),
             value: &value,
             ..Outgoing::default()
@@ -127,10 +127,29 @@ impl SideEffect for Note {
             let impression = Impression {
                 answered_at: wall_now(),
                 model_version: &query.model_version,
-                arm: serving::DEFAULT_ARM,
+                arm: &query.arm,
                 ..serving::impression(query, list)
             };
-            impressions.send(partition, &impression);
+            impressions.send(Some(partition), &impression);
         }
+    }
+}
+
+/// Writes down lists that nobody sees.
+pub struct NoteShadow(pub Arc<Impressions>);
+
+impl SideEffect for NoteShadow {
+    fn name(&self) -> &'static str {
+        "shadow_impressions"
+    }
+
+    fn after(&self, query: &Query<'_>, list: &[Scored]) {
+        let impression = Impression {
+            answered_at: wall_now(),
+            model_version: &query.model_version,
+            arm: &query.arm,
+            ..serving::impression(query, list)
+        };
+        self.0.send(None, &impression);
     }
 }

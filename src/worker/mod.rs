@@ -23,6 +23,7 @@ mod joining;
 mod ranking;
 mod replies;
 mod requests;
+mod rollout;
 mod serving_windows;
 mod shards;
 mod shown;
@@ -83,6 +84,8 @@ pub struct Worker {
     hot: Option<Arc<HotTier>>,
     snapshots: Option<Arc<snapshots::Snapshots>>,
     items: Arc<items::SharedItems>,
+    rollout: Arc<rollout::Rollout>,
+    isolation: Duration,
     threads: Vec<JoinHandle<()>>,
     /// They end when the others no longer need them.
     hot_threads: Vec<JoinHandle<()>>,
@@ -106,6 +109,7 @@ struct Context {
     curves: Arc<examples::SharedCurves>,
     ranking: Arc<ranking::SharedRanking>,
     serving_windows: Arc<serving_windows::ServingWindows>,
+    rollout: Arc<rollout::Rollout>,
     /// Host and process, for people.
     name: Arc<str>,
     hot: Option<Arc<HotTier>>,
@@ -148,12 +152,14 @@ impl Worker {
 
         let global = Arc::new(RwLock::new(config.global.tables()));
         let catalog = Arc::new(catalog_feed::SharedCatalog::new(config.catalog.required));
+        let rollout = Arc::new(rollout::Rollout::default());
         let (hot, start_hot) = HotTier::start(&config.hot).unzip();
         let hot = hot.map(Arc::new);
         let items = Arc::new(items::SharedItems::new(config.items.tables()));
         let stop = Stop::default();
         let (snapshots, snapshot_thread) = snapshots::start(&config, &stop)?.unzip();
         let shutdown_limit = Duration::from_secs(config.worker.shutdown_seconds);
+        let isolation = Duration::from_secs(config.deployment.isolation_seconds);
         let context = Context {
             shards: Arc::new(Shards::default()),
             config: Arc::new(config),
@@ -167,6 +173,7 @@ impl Worker {
             curves: Arc::default(),
             ranking: Arc::default(),
             serving_windows: Arc::default(),
+            rollout: Arc::clone(&rollout),
             name: name().into(),
             hot: hot.clone(),
             snapshots: snapshots.clone(),
@@ -181,6 +188,8 @@ impl Worker {
             hot,
             snapshots,
             items,
+            rollout,
+            isolation,
             threads: Vec::new(),
             hot_threads: Vec::new(),
             snapshot_thread,
@@ -210,6 +219,7 @@ impl Worker {
         self.threads.push(catalog_letters::start(context)?);
         self.threads.extend(items::start(context)?);
         self.threads.push(serving_windows::start(context)?);
+        self.threads.push(rollout::start(context)?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;
         self.threads.extend(threads);
         for number in 0..context.config.worker.ingest_threads {
@@ -225,14 +235,18 @@ impl Worker {
     /// ends, shards restored to where the log ended when they were assigned, what their users were
     /// shown read back.
     pub fn health(&self) -> HealthReport {
-        health(&self.shards, &self.feed, &self.catalog, &self.items)
+        (self.health_source())()
     }
 
     /// The same, to be asked by whoever outlives this borrow.
     pub fn health_source(&self) -> crate::telemetry::HealthSource {
         let (shards, feed) = (Arc::clone(&self.shards), Arc::clone(&self.feed));
         let (catalog, items) = (Arc::clone(&self.catalog), Arc::clone(&self.items));
-        Arc::new(move || health(&shards, &feed, &catalog, &items))
+        let (rollout, isolation) = (Arc::clone(&self.rollout), self.isolation);
+        Arc::new(move || {
+            let is_connected = rollout.is_connected(isolation);
+            health(&shards, &feed, &catalog, &items, is_connected)
+        })
     }
 
     /// The shards that this worker owns.
@@ -326,6 +340,7 @@ fn health(
     feed: &global_feed::FeedState,
     catalog: &catalog_feed::SharedCatalog,
     items: &items::SharedItems,
+    is_connected: bool,
 ) -> HealthReport {
     let mut details = Vec::new();
     let warmed = feed.is_warmed();
@@ -343,7 +358,10 @@ fn health(
     } else {
         details.push("shards: waiting for an assignment".into());
     }
-    let read = warmed && listed && items && shown;
+    if !is_connected {
+        details.push("broker: has not heard of this worker for too long".into());
+    }
+    let read = warmed && listed && items && shown && is_connected;
     HealthReport { ready: read && joined && restoring == 0, details }
 }
 
@@ -388,6 +406,7 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
     count(&topics.item_catalog())?;
     count(&topics.models())?;
     count(&topics.model_control())?;
+    count(&topics.model_acks())?;
     let interactions = count(&topics.interactions())?;
     for name in [topics.item_embeddings(), topics.item_features()] {
         let found = count(&name)?;

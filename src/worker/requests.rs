@@ -83,15 +83,22 @@ pub fn start(
     let io = |source| WorkerError::Io { what: "starting a thread".into(), source };
 
     let mut threads = Vec::new();
-    let impressions = Impressions::start(&context)?;
+    let impressions = Impressions::start(&context, config.topics.impressions())?;
+    let unseen = Impressions::start(&context, config.topics.shadow_impressions())?;
     let note = impressions::Note { context: context.clone(), impressions: impressions.clone() };
     let pipeline = Arc::new(serving::untrained(config.serving.list_rules()).side_effect(note));
+    let shadow = serving::untrained(config.serving.list_rules()).without_side_effects();
+    let shadow = Arc::new(match unseen {
+        Some(unseen) => shadow.side_effect(impressions::NoteShadow(unseen)),
+        None => shadow,
+    });
     for number in 0..config.worker.serving_threads {
         let answerer = Answerer {
             context: context.clone(),
             feed: Arc::clone(&feed),
             producer: Arc::clone(&producer),
             pipeline: Arc::clone(&pipeline),
+            shadow: Arc::clone(&shadow),
             seconds: histogram!(names::REQUEST_SECONDS),
         };
         let work: Receiver<Job> = work.clone();

@@ -13,7 +13,7 @@ use crate::serving;
 use crate::time::{MINUTE_MS, wall_now};
 
 /// Bins of latency: half octaves of microseconds.
-const BINS: usize = 48;
+pub const LATENCY_BINS: usize = 48;
 /// How often it is looked whether a minute is over.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long what is on its way is waited for at the end.
@@ -44,8 +44,8 @@ impl ServingWindows {
         for degradation in &reply.degraded {
             *minute.degradations.entry(degradation.part.clone()).or_default() += 1;
         }
-        minute.latency.resize(BINS, 0);
-        minute.latency[bin(took)] += 1;
+        minute.latency.resize(LATENCY_BINS, 0);
+        minute.latency[latency_bin(took)] += 1;
     }
 
     fn take(&self) -> Minute {
@@ -54,9 +54,9 @@ impl ServingWindows {
 }
 
 /// The bin of a latency: n for 2^(n/2) to 2^((n+1)/2) microseconds.
-fn bin(took: Duration) -> usize {
+pub fn latency_bin(took: Duration) -> usize {
     let micros = (took.as_micros() as f64).max(1.0);
-    ((2.0 * micros.log2()) as usize).min(BINS - 1)
+    ((2.0 * micros.log2()) as usize).min(LATENCY_BINS - 1)
 }
 
 fn counts(of: BTreeMap<String, i64>) -> Vec<NamedCount> {
@@ -136,8 +136,10 @@ mod tests {
 
     #[test]
     fn latencies_fall_into_half_octaves() {
-        let bins = [0, 1, 2, 3, 1_000, 1_000_000, u64::MAX / 2].map(Duration::from_micros).map(bin);
-        assert_eq!(bins, [0, 0, 2, 3, 19, 39, BINS - 1]);
+        let bins = [0, 1, 2, 3, 1_000, 1_000_000, u64::MAX / 2]
+            .map(Duration::from_micros)
+            .map(latency_bin);
+        assert_eq!(bins, [0, 0, 2, 3, 19, 39, LATENCY_BINS - 1]);
     }
 
     #[test]

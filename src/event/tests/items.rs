@@ -171,9 +171,56 @@ fn what_version_1_wrote_of_a_decision_is_still_read() {
         by: "alice".into(),
         reason: "better on the hold-out".into(),
         decided_at: 1_650_000_000_123,
+        ..ModelControl::default()
     };
     let bytes = crate::fixtures::bytes("model-control.v1.avro", || control.encode().unwrap());
+    assert_eq!(ModelControl::decode(&bytes), Ok(control.clone()));
+    let control = ModelControl {
+        phase: Phase::Canary,
+        candidate: "00000000000000a2".into(),
+        share: 500,
+        salt: "00000000000000a2@4".into(),
+        since: 1_650_000_000_000,
+        begun_at: 1_650_000_000_100,
+        rejected: "00000000000000a3".into(),
+        quarantine: true,
+        frozen: true,
+        ..control
+    };
+    let bytes = crate::fixtures::bytes("model-control.v2.avro", || control.encode().unwrap());
     assert_eq!(ModelControl::decode(&bytes), Ok(control));
+}
+
+#[test]
+fn what_version_1_wrote_of_what_a_worker_made_of_it_is_still_read() {
+    let served = ServedBy {
+        arm: RolloutArm::Shadow,
+        version: "00000000000000a2".into(),
+        requests: 9,
+        failures: 1,
+        empty_lists: 2,
+        users: 8,
+        overlap_items: 70,
+        items: 90,
+        latency: vec![0, 4, 5],
+    };
+    let ack = ModelAck {
+        worker: "w1".into(),
+        boot: "b".into(),
+        epoch: 4,
+        champion: "00000000000000a1".into(),
+        loaded: vec!["00000000000000a1".into()],
+        candidate: "00000000000000a2".into(),
+        state: CandidateState::Failed,
+        error: "it is torn".into(),
+        attempts: 2,
+        lease_ms: 15_000,
+        event_time: 1_650_000_000_000,
+        sent_at: 1_650_000_000_123,
+        served: vec![served],
+    };
+    let bytes = crate::fixtures::bytes("model-ack.v1.avro", || ack.encode().unwrap());
+    assert_eq!(ModelAck::decode(&bytes), Ok(ack));
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn mean_of(n: u64, sum: f64, squares: f64) -> Moments {
 #[test]
 fn the_interval_of_two_means_is_that_of_growthbook() {
     let arm = |n, sum, squares| Arm { observations: n, moments: mean_of(n, sum, squares) };
-    let control = arm(3_000, 1_396.87, 52_377.9767);
+    let control = arm(3_000, 1_396.87, 52_377.976_7);
     let treatment = arm(3_461, 2_422.7, 134_698.29);
     let rule = Rule { alpha: 0.05, tuning: 1_000.0 };
     let Comparison { uplift, lower, upper, .. } = compare(&treatment, &control, rule).unwrap();

@@ -12,12 +12,12 @@ use metrics::{counter, gauge};
 
 use super::shared::Model;
 use crate::catalog::Standing;
-use crate::deployment::{Announced, Assembly, Control};
+use crate::deployment::{Announced, Assembly, Control, Refused};
 use crate::embedding::{ItemFeatures, TablesError};
-use crate::event::{EmbeddingRecord, FeaturesRecord, item_of_key};
+use crate::event::{EmbeddingRecord, FeaturesRecord, ModelManifest, item_of_key};
 use crate::ids::stable_hash;
 use crate::kafka::{KafkaError, Record, WholeTopic};
-use crate::model::BasisVersion;
+use crate::model::{Basis, BasisVersion};
 use crate::runtime::{self, Urgency};
 use crate::telemetry::names;
 use crate::worker::{Context, WorkerError, ranking};
@@ -26,6 +26,8 @@ use crate::worker::{Context, WorkerError, ranking};
 const POLL: Duration = Duration::from_millis(20);
 /// How often vectors leak, where event time has passed a cut.
 const ADVANCE: Duration = Duration::from_secs(1);
+/// How long a retired basis stays: longer than any request takes.
+const LEAVE: Duration = Duration::from_secs(10);
 /// How often the tables are measured, which looks at every cell of the indexes.
 const MEASURE: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,8 @@ struct Feed {
     rankers: ranking::Assembly,
     /// Bases that records name and that are retired.
     retired: HashSet<BasisVersion>,
+    /// Retired bases that requests under way may still use.
+    leaving: Vec<(Instant, BasisVersion)>,
     is_full: bool,
 }
 
@@ -80,6 +84,7 @@ impl Feed {
             assembly: Assembly::default(),
             rankers: ranking::Assembly::default(),
             retired: HashSet::new(),
+            leaving: Vec::new(),
             is_full: false,
         };
         feed.embeddings.mark_end()?;
@@ -140,9 +145,11 @@ impl Feed {
                 let state = self.decided.state();
                 let champion = self.decided.champion();
                 self.context.items.tables().set_champion(champion);
+                self.context.rollout.obey(state, self.context.items.tables());
                 let is_loaded = self.context.items.tables().champion() == champion;
                 let (epoch, version) = (state.epoch, &state.champion);
-                tracing::info!(epoch, version, is_loaded, "another model is to serve");
+                let (phase, candidate) = (state.phase.name(), &state.candidate);
+                tracing::info!(epoch, phase, version, is_loaded, candidate, "it is decided");
                 gauge!(names::MODEL_EPOCH).set(epoch as f64);
             }
             Ok(false) => {}
@@ -163,7 +170,23 @@ impl Feed {
                 .map(|version| version.into_iter().for_each(|v| self.context.ranking.announce(v)))
         } else {
             let announced = self.assembly.take(&record);
-            announced.map(|told| told.into_iter().for_each(|told| announce(&self.context, told)))
+            if let Err(Refused { version: Some(version), why }) = &announced {
+                let tables = self.context.items.tables();
+                self.context.rollout.note_tried(*version, Err(why.clone()), tables);
+            }
+            match announced {
+                Ok(Some(Announced::Basis(whole))) => {
+                    self.leaving.retain(|(_, version)| *version != whole.0.version());
+                    set_basis(&self.context, *whole);
+                    Ok(())
+                }
+                Ok(Some(Announced::Retired(version))) => {
+                    self.leaving.push((Instant::now(), version));
+                    Ok(())
+                }
+                Ok(None) => Ok(()),
+                Err(refused) => Err(refused.to_string()),
+            }
         };
         if let Err(error) = taken {
             let offset = record.offset();
@@ -234,7 +257,16 @@ impl Feed {
         }
     }
 
-    fn advance(&self) {
+    fn advance(&mut self) {
+        let Self { context, leaving, .. } = &mut *self;
+        leaving.retain(|(since, version)| {
+            let is_over = since.elapsed() >= LEAVE;
+            if is_over {
+                context.items.remove_model(*version);
+                context.rollout.note_retired(*version, context.items.tables());
+            }
+            !is_over
+        });
         self.context.ranking.read_newest();
         if let Err(error) = self.context.items.tables().advance() {
             tracing::error!(%error, "item vectors do not leak");
@@ -277,24 +309,22 @@ impl Owned {
     }
 }
 
-fn announce(context: &Context, announced: Announced) {
-    match announced {
-        Announced::Basis(whole) => {
-            let (basis, manifest) = *whole;
-            let version = basis.version();
-            match context.items.tables().set_basis(basis) {
-                Ok(basis) => {
-                    tracing::info!(
-                        version = format!("{:016x}", version.0),
-                        trained_by = manifest.trained_by,
-                        items = manifest.items,
-                        "a basis is live"
-                    );
-                    context.items.add_model(Model { basis, manifest: Arc::new(manifest) });
-                }
-                Err(error) => tracing::error!(%error, "a basis is not taken"),
-            }
+fn set_basis(context: &Context, (basis, manifest): (Basis, ModelManifest)) {
+    let (version, rollout) = (basis.version(), &context.rollout);
+    match context.items.tables().set_basis(basis) {
+        Ok(basis) => {
+            tracing::info!(
+                version = format!("{:016x}", version.0),
+                trained_by = manifest.trained_by,
+                items = manifest.items,
+                "a basis is live"
+            );
+            context.items.add_model(Model { basis, manifest: Arc::new(manifest) });
+            rollout.note_tried(version, Ok(()), context.items.tables());
         }
-        Announced::Retired(version) => context.items.remove_model(version),
+        Err(error) => {
+            tracing::error!(%error, "a basis is not taken");
+            rollout.note_tried(version, Err(error.to_string()), context.items.tables());
+        }
     }
 }

@@ -1,20 +1,29 @@
 //! Makes the answers: what a request is answered from, and what was missing from it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics::{Histogram, counter};
 
 use super::{Job, reply_now};
-use crate::event::{After, ErrorKind, Reply};
+use crate::deployment::Route;
+use crate::event::{After, ErrorKind, Reply, Request, RolloutArm};
+use crate::experiment::hash::bucket;
 use crate::feature::UserState;
 use crate::kafka::Producer;
-use crate::serving::{self, Pipeline, Query, Ranking, World};
+use crate::serving::{self, Made, Pipeline, Query, Ranking, World};
 use crate::state::hot::{HotValue, Version};
 use crate::telemetry::names;
 use crate::time::wall_now;
 use crate::worker::global_feed::FeedState;
+use crate::worker::rollout::ServedList;
 use crate::worker::shards::OwnedShard;
+use crate::worker::shown::ShownMemory;
 use crate::worker::{Context, joining};
+
+/// Seed of the hash that chooses the requests for which a list is made that nobody sees.
+const SHADOW_SEED: &str = "shadow";
 
 /// What the hot tier says about a user.
 enum Hot {
@@ -32,33 +41,58 @@ pub(super) struct Answerer {
     pub(super) feed: Arc<FeedState>,
     pub(super) producer: Arc<Producer>,
     pub(super) pipeline: Arc<Pipeline>,
+    /// Makes lists that nobody sees.
+    pub(super) shadow: Arc<Pipeline>,
     pub(super) seconds: Histogram,
 }
 
 impl Answerer {
     /// Answers one request, with a list or with an error.
     pub(super) fn answer(&self, job: Job) {
+        let routing = self.context.rollout.routing();
         let mut reply = if wall_now() > job.deadline {
             self.error(&job, ErrorKind::Expired, "the deadline had passed when it was read")
         } else if !self.feed.has_begun() || !self.context.catalog.is_loaded() {
             self.error(&job, ErrorKind::NotReady, "the worker is starting; try again")
         } else {
-            self.recommend(&job)
+            self.recommend(&job, &routing.route(unit(&job.request)))
         };
         let took = job.received.elapsed();
         reply.took_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         self.seconds.record(took);
         self.context.serving_windows.note(&reply, took);
-        reply_now(&self.producer, &job.address, &reply, job.done);
+        reply_now(&self.producer, &job.address, &reply, Arc::clone(&job.done));
+        if let Some(route) = routing.shadow().filter(|_| reply.error.is_none()) {
+            self.make_shadow(&job, &route, &reply);
+        }
+    }
+
+    /// Makes a list that nobody sees, for a share of what is answered, after it is.
+    fn make_shadow(&self, job: &Job, route: &Route, answered: &Reply) {
+        let request = &job.request;
+        if bucket(SHADOW_SEED, &request.request_id) >= self.context.config.deployment.shadow_share {
+            return;
+        }
+        let made = caught(|| self.recommend(job, route));
+        let listed = made.as_ref().filter(|reply| reply.error.is_none());
+        let answered: HashSet<&str> = answered.items.iter().map(|item| &*item.item).collect();
+        let items = listed.map_or(&[][..], |reply| &reply.items);
+        let list = ServedList {
+            took: Duration::from_micros(made.as_ref().map_or(0, |reply| reply.took_us as u64)),
+            failed: listed.is_none(),
+            items: items.len(),
+            overlap: items.iter().filter(|item| answered.contains(&*item.item)).count(),
+        };
+        self.context.rollout.note_served(route, request.user.as_str(), &list);
     }
 
     fn error(&self, job: &Job, kind: ErrorKind, message: &str) -> Reply {
         Reply::error(&job.request.request_id, job.request.user.as_str(), kind, message)
     }
 
-    fn recommend(&self, job: &Job) -> Reply {
+    fn recommend(&self, job: &Job, route: &Route) -> Reply {
         if !job.request.needs_state() {
-            return self.list(job, &UserState::default(), Vec::new(), After::NotAsked);
+            return self.list(job, route, &UserState::default(), Vec::new(), After::NotAsked);
         }
         let owned = self.context.shards.get(job.partition);
         let shard = owned.as_ref().map(|o| &o.shard);
@@ -69,7 +103,8 @@ impl Answerer {
             Hot::NotAsked
         };
         if let Hot::Found { bytes, version } = &hot
-            && let Some(reply) = self.list_from_hot_tier(job, bytes, *version, owned.is_some())
+            && let Some(reply) =
+                self.list_from_hot_tier(job, route, bytes, *version, owned.is_some())
         {
             return reply;
         }
@@ -102,7 +137,7 @@ impl Answerer {
         if let Hot::Failed(reason) = hot {
             missing.push(format!("the hot tier {reason}"));
         }
-        self.list(job, &user, missing, after)
+        self.list(job, route, &user, missing, after)
     }
 
     /// What the hot tier has of a user whose shard is not restored here, where that is further
@@ -135,6 +170,7 @@ impl Answerer {
     fn list_from_hot_tier(
         &self,
         job: &Job,
+        route: &Route,
         bytes: &[u8],
         version: Version,
         is_owned: bool,
@@ -154,10 +190,17 @@ impl Answerer {
             version.watch, version.click, version.feedback
         );
         let after = job.after.outcome_at(|topic| version.of(topic));
-        Some(self.list(job, &user, vec![reason], after))
+        Some(self.list(job, route, &user, vec![reason], after))
     }
 
-    fn list(&self, job: &Job, user: &UserState<'_>, missing: Vec<String>, after: After) -> Reply {
+    fn list(
+        &self,
+        job: &Job,
+        route: &Route,
+        user: &UserState<'_>,
+        missing: Vec<String>,
+        after: After,
+    ) -> Reply {
         let global = self.context.global.read().unwrap_or_else(PoisonError::into_inner);
         let catalog = self.context.catalog.read();
         let blends = self.context.blends.get();
@@ -191,8 +234,73 @@ impl Answerer {
             shown: &shown,
             ranking,
         };
-        let mut query = Query::new(&job.request, world);
-        missing.into_iter().for_each(|reason| query.degrade("user_state", reason));
+        let query = |route: &Route| {
+            let mut query = Query::new(&job.request, world);
+            if let Some(version) = route.version {
+                query.serve_by(version, arm_name(route.arm));
+            }
+            self.say_what_is_missing(job, &mut query, memory, &missing, after);
+            query
+        };
+        let begun = Instant::now();
+        let outcome = match route.arm {
+            RolloutArm::Shadow => Some(self.shadow.make(query(route)))
+                .filter(Made::is_sound)
+                .map(|made| self.shadow.conclude(made)),
+            RolloutArm::Canary => {
+                let made = caught(|| self.pipeline.make(query(route))).filter(Made::is_sound);
+                self.count(job, route, begun, made.as_ref());
+                // Whoever is chosen for the candidate has a list though it fails: the champion's.
+                let made = made.unwrap_or_else(|| {
+                    let champion = Route { arm: RolloutArm::Champion, version: None, ..*route };
+                    self.pipeline.make(query(&champion))
+                });
+                Some(self.pipeline.conclude(made))
+            }
+            RolloutArm::Champion | RolloutArm::Unknown => {
+                let made = self.pipeline.make(query(route));
+                self.count(job, route, begun, Some(&made));
+                Some(self.pipeline.conclude(made))
+            }
+        };
+        // Of a list that nobody sees this is all that is asked.
+        let took_us = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let Some(outcome) = outcome else {
+            return Reply { took_us, ..self.error(job, ErrorKind::NotReady, "no number") };
+        };
+        Reply {
+            took_us,
+            request_id: job.request.request_id.clone(),
+            user: job.request.user.to_string(),
+            model_version: outcome.model_version.into_owned(),
+            arm: outcome.arm.into_owned(),
+            items: outcome.items,
+            degraded: outcome.degraded,
+            after,
+            ..Reply::default()
+        }
+    }
+
+    fn count(&self, job: &Job, route: &Route, begun: Instant, made: Option<&Made<'_>>) {
+        let list = ServedList {
+            took: begun.elapsed(),
+            failed: made.is_none(),
+            items: made.map_or(0, Made::len),
+            overlap: 0,
+        };
+        self.context.rollout.note_served(route, job.request.user.as_str(), &list);
+    }
+
+    fn say_what_is_missing(
+        &self,
+        job: &Job,
+        query: &mut Query<'_>,
+        memory: Option<&Arc<ShownMemory>>,
+        missing: &[String],
+        after: After,
+    ) {
+        let name = job.request.user.as_str();
+        missing.iter().for_each(|reason| query.degrade("user_state", reason.as_str()));
         if !self.feed.is_warmed() {
             query.degrade("global", "the worker is starting: it knows a part of what others do");
         }
@@ -208,16 +316,24 @@ impl Answerer {
                 "the deadline came before the fold had passed `after`",
             );
         }
-        let outcome = self.pipeline.run(query);
-        Reply {
-            request_id: job.request.request_id.clone(),
-            user: job.request.user.to_string(),
-            model_version: outcome.model_version.into_owned(),
-            arm: serving::DEFAULT_ARM.into(),
-            items: outcome.items,
-            degraded: outcome.degraded,
-            after,
-            ..Reply::default()
-        }
     }
+}
+
+/// By whose name a request's arm is chosen: the user's, or its own where it is of nobody in particular.
+fn unit(request: &Request) -> &str {
+    let user = request.user.as_str();
+    if user.is_empty() { &request.request_id } else { user }
+}
+
+fn arm_name(arm: RolloutArm) -> &'static str {
+    match arm {
+        RolloutArm::Champion | RolloutArm::Unknown => serving::DEFAULT_ARM,
+        RolloutArm::Canary => serving::CANARY_ARM,
+        RolloutArm::Shadow => serving::SHADOW_ARM,
+    }
+}
+
+/// What a version on trial makes; none where it panics, which must not take the thread along.
+fn caught<T>(make: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(make)).ok()
 }
