@@ -37,8 +37,18 @@ const ROOMS: &[&str] = &[
 const PRODUCERS: &[&str] = &["dataset", "simulation"];
 
 /// What puts rooms together into processes; imports anything, and is imported by nothing else.
-const PROGRAMS: &[&str] =
-    &["worker", "monitor", "deployer", "training", "client", "evaluation", "cli", "main", "lib", "fixtures"];
+const PROGRAMS: &[&str] = &[
+    "worker",
+    "monitor",
+    "deployer",
+    "training",
+    "client",
+    "evaluation",
+    "cli",
+    "main",
+    "lib",
+    "fixtures",
+];
 
 /// What a room must do without, beyond the order of rooms, and why.
 const NEVER: &[(&str, &[&str], &str)] = &[

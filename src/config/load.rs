@@ -180,17 +180,8 @@ fn set(
         |message: String| ConfigError::BadValue { key: key.into(), origin: origin.into(), message };
     let value = match sample {
         None if section == "kafka.properties" => Value::String(text.into()),
-        Some(Value::String(_)) => Value::String(text.into()),
-        Some(Value::Array(_)) => Value::Array(
-            text.split(',').filter(|p| !p.is_empty()).map(|p| p.trim().into()).collect(),
-        ),
-        Some(Value::Boolean(_)) => {
-            Value::Boolean(text.parse().map_err(|_| bad(format!("{text:?}: use true or false")))?)
-        }
-        Some(Value::Integer(_)) => {
-            Value::Integer(text.parse().map_err(|_| bad(format!("{text:?} is no whole number")))?)
-        }
-        _ => Value::Float(text.parse().map_err(|_| bad(format!("{text:?} is no number")))?),
+        Some(sample) => typed(text, sample).map_err(bad)?,
+        None => Value::Float(text.parse().map_err(|_| bad(format!("{text:?} is no number")))?),
     };
     let mut table = merged;
     for part in section.split('.') {
@@ -223,4 +214,25 @@ fn collect_keys(table: &Table, path: &str, all: &mut Vec<String>) {
             _ => all.push(full),
         }
     }
+}
+
+/// A text as the type of `sample`; of a list, its parts between commas as that of its first.
+fn typed(text: &str, sample: &Value) -> Result<Value, String> {
+    Ok(match sample {
+        Value::String(_) => Value::String(text.into()),
+        Value::Array(all) => {
+            let text = text.trim();
+            let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            let parts = inner.unwrap_or(text).split(',').map(str::trim).filter(|p| !p.is_empty());
+            let of = all.first().cloned().unwrap_or_else(|| Value::String(String::new()));
+            Value::Array(parts.map(|part| typed(part, &of)).collect::<Result<_, _>>()?)
+        }
+        Value::Boolean(_) => {
+            Value::Boolean(text.parse().map_err(|_| format!("{text:?}: use true or false"))?)
+        }
+        Value::Integer(_) => {
+            Value::Integer(text.parse().map_err(|_| format!("{text:?} is no whole number"))?)
+        }
+        _ => Value::Float(text.parse().map_err(|_| format!("{text:?} is no number"))?),
+    })
 }

@@ -77,10 +77,12 @@ fn texts_become_the_types_of_their_keys() {
         .flag("log.format=json")
         .flag("http.listen=")
         .flag("catalog.required=true")
+        .flag("deployment.steps=[0.2, 0.5]")
         .flag("catalog.sync.full_every_minutes=5")
         .env("DRIFTLINE_CATALOG__SYNC__TLS", "verify")
         .load();
     assert!(config.catalog.required);
+    assert_eq!(config.deployment.steps, [0.2, 0.5]);
     assert_eq!(config.catalog.sync.full_every_minutes, 5);
     assert_eq!(config.catalog.sync.tls, SyncTls::Verify);
     assert_eq!(config.serving.reply_topics, ["a", "b-*"]);
