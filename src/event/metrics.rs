@@ -80,6 +80,8 @@ pub struct MetricsWindow {
     pub feature_counts: Vec<i64>,
     /// The 128 items with the smallest hashes.
     pub items: Vec<SampledItem>,
+    /// The same sums by groups of users, those with lists, ascending.
+    pub user_groups: Vec<UserGroup>,
 }
 
 /// How often an item was shown.
@@ -90,6 +92,26 @@ pub struct SampledItem {
     pub item: i64,
     /// How often.
     pub impressions: i64,
+}
+
+/// What came of the lists of some of the users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserGroup {
+    /// Which users.
+    pub group: i32,
+    /// Their lists.
+    pub lists: i64,
+    /// Items shown to them.
+    pub impressions: i64,
+    /// Items clicked.
+    pub clicks: i64,
+    /// Items viewed long.
+    pub long_views: i64,
+    /// Items of which 95 % or more were watched, where their length is known.
+    pub completions: i64,
+    /// Milliseconds watched, of each item 30 minutes at most.
+    pub watched_ms: i64,
 }
 
 /// What one worker answered in a minute, as it is written.
@@ -128,6 +150,18 @@ pub struct NamedCount {
     pub name: String,
     /// How often.
     pub count: i64,
+}
+
+impl UserGroup {
+    /// Adds what came of other lists of the same users.
+    pub fn add(&mut self, other: &Self) {
+        self.lists += other.lists;
+        self.impressions += other.impressions;
+        self.clicks += other.clicks;
+        self.long_views += other.long_views;
+        self.completions += other.completions;
+        self.watched_ms += other.watched_ms;
+    }
 }
 
 impl MetricsWindow {

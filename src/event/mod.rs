@@ -35,9 +35,9 @@ pub use feedback::{Feedback, FeedbackKind, Subject, SubjectKind};
 pub use impression::{Impression, ShownItem, SourceScore, SourceWeight};
 pub use interaction::{History, Interaction, Interactions};
 pub use item_records::{CoWatched, DecayedCounts, EmbeddingRecord, FeaturesRecord, LiveVector};
-pub use metrics::{MetricsWindow, NamedCount, SampledItem, ServingWindow};
 pub use model_ack::{CandidateState, ModelAck, RolloutArm, ServedBy};
 pub use model_control::{ModelControl, Phase};
+pub use metrics::{MetricsWindow, NamedCount, SampledItem, ServingWindow, UserGroup};
 pub use model_manifest::{FIRST_BASIS, GoldenList, ModelManifest, SettingsTrial};
 pub use ranker_manifest::{ExamplePlace, RankerManifest};
 pub use request::{

@@ -53,6 +53,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("training-example", 3),
     schema!("label-correction", 1),
     schema!("metrics-window", 1),
+    schema!("metrics-window", 2),
     schema!("serving-window", 1),
     schema!("retrain-trigger", 1),
 ];

@@ -6,10 +6,12 @@
 //!
 //! - [`hash`] places a user: GrowthBook's open specification, number for number.
 //! - [`sequential`] compares two arms as often as one likes.
+//! - [`tallies`] adds windows of `metrics` up to what is compared.
 //! - [`ratio_mismatch`] finds that users did not land in arms as they should have.
 
 pub mod hash;
 pub mod ratio_mismatch;
 pub mod sequential;
+pub mod tallies;
 #[cfg(test)]
 mod tests;

@@ -96,8 +96,9 @@ impl Merger {
     pub fn take(&mut self, partition: i32, mut window: MetricsWindow) -> Taken {
         let start = window.start.div_euclid(MINUTE_MS) * MINUTE_MS;
         window.start = start;
-        // Of the sample of items nothing is asked here, and it is most of a window.
+        // Of single items and groups of users nothing is asked here, and they are most of a window.
         window.items = Vec::new();
+        window.user_groups = Vec::new();
         let clock = self.clocks.entry(format!("{partition}/{}", window.shard)).or_insert(start);
         *clock = start.max(*clock);
         self.first.get_or_insert(start);

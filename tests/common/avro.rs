@@ -32,7 +32,7 @@ codecs! {
     EXAMPLE = "training-example.v3.avsc";
     CORRECTION = "label-correction.v1.avsc";
     RANKER = "ranker-manifest.v1.avsc";
-    METRICS = "metrics-window.v1.avsc";
+    METRICS = "metrics-window.v2.avsc";
     ANSWERS = "serving-window.v1.avsc";
     TRIGGER = "retrain-trigger.v1.avsc";
 }

@@ -79,6 +79,7 @@ fn serde_default(record: &str) -> Value {
         "RankerManifest" => of::<RankerManifest>(),
         "MetricsWindow" => of::<MetricsWindow>(),
         "SampledItem" => of::<SampledItem>(),
+        "UserGroup" => of::<UserGroup>(),
         "ServingWindow" => of::<ServingWindow>(),
         "ErrorCount" | "DegradationCount" => of::<NamedCount>(),
         "ExamplePlace" => of::<ExamplePlace>(),

@@ -1,4 +1,5 @@
 mod peeking;
+mod tallies;
 
 use proptest::prelude::*;
 

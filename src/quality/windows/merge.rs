@@ -1,7 +1,7 @@
-//! Windows merge: sums add up, samples keep the smallest hashes.
+//! Windows merge: sums add up, by groups too, samples keep the smallest hashes.
 
 use super::SAMPLE;
-use crate::event::{MetricsWindow, SampledItem};
+use crate::event::{MetricsWindow, SampledItem, UserGroup};
 
 /// Adds a window to another, of which the names and times stay.
 pub fn merge(into: &mut MetricsWindow, other: &MetricsWindow) {
@@ -22,6 +22,25 @@ pub fn merge(into: &mut MetricsWindow, other: &MetricsWindow) {
     }
     other.items.iter().for_each(|item| sample(&mut into.items, *item));
     cut(&mut into.items);
+    other.user_groups.iter().for_each(|group| add_group(&mut into.user_groups, group));
+}
+
+/// Counts what came of a list, in the window and in its user's group.
+pub(super) fn count_group(window: &mut MetricsWindow, list: &UserGroup) {
+    window.lists += list.lists;
+    window.impressions += list.impressions;
+    window.clicks += list.clicks;
+    window.long_views += list.long_views;
+    window.completions += list.completions;
+    window.watched_ms += list.watched_ms;
+    add_group(&mut window.user_groups, list);
+}
+
+fn add_group(groups: &mut Vec<UserGroup>, other: &UserGroup) {
+    match groups.binary_search_by_key(&other.group, |group| group.group) {
+        Ok(place) => groups[place].add(other),
+        Err(place) => groups.insert(place, *other),
+    }
 }
 
 fn add_up(into: &mut Vec<i64>, other: &[i64]) {

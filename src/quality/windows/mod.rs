@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use super::Corrupt;
 use super::join::{Closing, Correction};
 use super::rows::Change;
-use crate::event::{Impression, MetricsWindow, SampledItem, ShownItem, Source};
+use crate::event::{Impression, MetricsWindow, SampledItem, ShownItem, Source, UserGroup};
 use crate::ids::stable_hash;
 use crate::ranking::{CLICK, DENSE, LONG_VIEW, TARGETS};
 use crate::time::{EventTime, MINUTE_MS};
@@ -24,10 +24,13 @@ pub use merge::{gini, merge, shown_items};
 pub const WINDOW_MS: i64 = MINUTE_MS;
 /// Milliseconds of a watch that count: one video left running overnight says no more.
 const WATCH_CAP_MS: u64 = 30 * MINUTE_MS as u64;
-/// Segments of a minute that are told apart, each some 4 KB.
+/// Segments of a minute that are told apart, each some 4 to 8 KB.
 const SEGMENTS: usize = 64;
 /// The surface of the others.
 const OTHERS: &str = "*";
+/// Groups of users. More: a finer view of how users differ, and larger windows. Fewer: with few shards,
+/// wider intervals of experiments.
+pub const USER_GROUPS: u64 = 64;
 /// Items of a sample.
 const SAMPLE: usize = 128;
 /// Bins of predicted log-odds.
@@ -89,7 +92,6 @@ impl Windows {
         let open = self.of(list, shard);
         open.is_new = true;
         let window = &mut open.window;
-        window.lists += 1;
         window.degraded_lists += i64::from(!list.degraded.is_empty());
         window.newcomer_lists += i64::from(list.blend == "newcomer");
         if list.ranker_examples > 0 {
@@ -101,18 +103,19 @@ impl Windows {
             window.feature_schema = list.ranker_schema.to_owned();
             window.feature_counts = vec![0; DENSE * FEATURE_BINS];
         }
+        let mut group = UserGroup { group: group_of(list), lists: 1, ..UserGroup::default() };
         for (shown, labels) in list.items.iter().zip(&closing.labels) {
             let clicked = labels.click_delay_ms.is_some();
             let long_view = labels.is_long_view(long_view_ms);
-            window.impressions += 1;
+            group.impressions += 1;
             window.explored += i64::from(shown.explored);
-            window.clicks += i64::from(clicked);
+            group.clicks += i64::from(clicked);
             window.watches += i64::from(labels.watches > 0);
-            window.watched_ms += labels.watched_ms.min(WATCH_CAP_MS) as i64;
+            group.watched_ms += labels.watched_ms.min(WATCH_CAP_MS) as i64;
             let is_complete = labels.duration_ms > 0
                 && labels.watched_ms.saturating_mul(20) >= labels.duration_ms.saturating_mul(19);
-            window.completions += i64::from(is_complete);
-            window.long_views += i64::from(long_view);
+            group.completions += i64::from(is_complete);
+            group.long_views += i64::from(long_view);
             count_prediction(window, shown, [clicked, long_view]);
             count_features(window, shown);
             count_popularity(window, shown);
@@ -120,6 +123,7 @@ impl Windows {
             merge::sample(&mut window.items, SampledItem { item, impressions: 1 });
         }
         merge::cut(&mut window.items);
+        merge::count_group(window, &group);
     }
 
     /// Counts what came of a list after it was closed.
@@ -184,6 +188,13 @@ impl Windows {
             is_new: true,
         })
     }
+}
+
+/// Which users a list's user is one of. The hash is neither that of partitions nor that of arms, so
+/// each has users of every group.
+fn group_of(list: &Impression<'_>) -> i32 {
+    let who = if list.user.is_empty() { list.request_id } else { list.user };
+    (stable_hash(format!("group:{who}").as_bytes()) % USER_GROUPS) as i32
 }
 
 fn segment(list: &Impression<'_>, surface: &str) -> u64 {

@@ -11,6 +11,7 @@ use crate::quality::rows::ListKey;
 struct Case {
     at: i64,
     surface: usize,
+    user: u8,
     items: Vec<(u64, bool, u64, Option<f32>)>,
 }
 
@@ -19,8 +20,9 @@ const LONG_VIEW_MS: u64 = 18_000;
 
 fn cases() -> impl Strategy<Value = Vec<Case>> {
     let item = (0u64..400, any::<bool>(), 0u64..4_000_000, prop::option::of(0.01f32..0.99));
-    let case = (0i64..6 * WINDOW_MS, 0usize..3, prop::collection::vec(item, 0..25));
-    let case = case.prop_map(|(at, surface, items)| Case { at, surface, items });
+    let items = prop::collection::vec(item, 0..25);
+    let case = (0i64..6 * WINDOW_MS, 0usize..3, 0u8..5, items);
+    let case = case.prop_map(|(at, surface, user, items)| Case { at, surface, user, items });
     prop::collection::vec(case, 0..30).prop_map(|mut cases| {
         cases.sort_by_key(|case| case.at);
         cases
@@ -36,8 +38,10 @@ fn add(windows: &mut Windows, case: &Case) {
         ..ShownItem::default()
     };
     let names: Vec<&'static str> = names.into_iter().map(|name| &*name.leak()).collect();
+    let user = format!("u{}", case.user);
     let list = Impression {
         event_time: case.at,
+        user: &user,
         surface: SURFACES[case.surface],
         ranker_schema: "s",
         items: names.into_iter().zip(&case.items).map(shown).collect(),
@@ -51,6 +55,10 @@ fn add(windows: &mut Windows, case: &Case) {
     });
     let key = ListKey { at: EventTime::from_millis(case.at), list: 1 };
     windows.add(&list, &Closing { key, labels: labels.collect() }, 3, LONG_VIEW_MS);
+}
+
+fn group_of_user(user: u8) -> i32 {
+    group_of(&Impression { user: &format!("u{user}"), ..Impression::default() })
 }
 
 fn at(ms: i64) -> Option<EventTime> {
@@ -112,6 +120,24 @@ proptest! {
             let n = predicted.count();
             prop_assert!((window.click_log_loss_e6 as f64 / 1e6 - loss).abs() < 1e-4 * (n + 1) as f64);
             prop_assert_eq!(window.scores.iter().sum::<i64>(), n as i64);
+            for user in 0..5 {
+                let group = group_of_user(user);
+                let of_group = || of_it().filter(|case| group_of_user(case.user) == group);
+                let told = window.user_groups.iter().find(|told| told.group == group);
+                let told = told.copied().unwrap_or_default();
+                prop_assert_eq!(told.lists as usize, of_group().count());
+                let clicks = of_group().flat_map(|case| &case.items).filter(|item| item.1).count();
+                prop_assert_eq!(told.clicks as usize, clicks);
+            }
+            let mut sum = UserGroup::default();
+            window.user_groups.iter().for_each(|group| sum.add(group));
+            let whole = UserGroup {
+                group: 0, lists: window.lists, impressions: window.impressions, clicks: window.clicks,
+                long_views: window.long_views, completions: window.completions,
+                watched_ms: window.watched_ms,
+            };
+            prop_assert_eq!(sum, whole, "groups add up to the whole");
+            prop_assert!(window.user_groups.is_sorted_by_key(|group| group.group));
             let per_feature = window.feature_counts.iter().sum::<i64>() as usize;
             prop_assert_eq!(per_feature, n * DENSE);
         }
@@ -150,7 +176,7 @@ proptest! {
 #[test]
 fn what_comes_late_makes_a_new_revision_until_its_lists_are_forgotten() {
     let mut windows = Windows::default();
-    let case = Case { at: 5, surface: 0, items: vec![(1, false, 0, None)] };
+    let case = Case { at: 5, surface: 0, user: 1, items: vec![(1, false, 0, None)] };
     add(&mut windows, &case);
     let (told, changes) = windows.advance(at(WINDOW_MS - 1), None);
     assert_eq!((told.len(), changes.len()), (0, 1), "its minute is not over");
