@@ -245,6 +245,11 @@ impl TopicsConfig {
         self.named("shadow-impressions")
     }
 
+    /// Who is served how.
+    pub fn experiments(&self) -> String {
+        self.named("experiments")
+    }
+
     /// Lists as they were answered.
     pub fn impressions(&self) -> String {
         self.named("impressions")

@@ -43,6 +43,7 @@ pub const SCHEMAS: &[SchemaFile] = &[
     schema!("model-control", 1),
     schema!("model-control", 2),
     schema!("model-ack", 1),
+    schema!("experiment", 1),
     schema!("training-run", 1),
     schema!("ranker-manifest", 1),
     schema!("impression", 1),
@@ -152,6 +153,8 @@ subjects! {
     MODEL_CONTROL = "model-control";
     /// What a worker made of it.
     MODEL_ACK = "model-ack";
+    /// Who is served how.
+    EXPERIMENT = "experiment";
     /// What became of a trigger.
     TRAINING_RUN = "training-run";
     /// What came of a minute's lists.

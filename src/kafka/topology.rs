@@ -88,6 +88,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("model-control.yaml", include_str!("../../topics/model-control.yaml")),
     ("model-acks.yaml", include_str!("../../topics/model-acks.yaml")),
     ("shadow-impressions.yaml", include_str!("../../topics/shadow-impressions.yaml")),
+    ("experiments.yaml", include_str!("../../topics/experiments.yaml")),
     ("metrics.yaml", include_str!("../../topics/metrics.yaml")),
     ("retrain-triggers.yaml", include_str!("../../topics/retrain-triggers.yaml")),
     ("retrain-triggers-json.yaml", include_str!("../../topics/retrain-triggers-json.yaml")),

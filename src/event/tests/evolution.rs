@@ -75,6 +75,8 @@ fn serde_default(record: &str) -> Value {
         "ModelControl" => of::<ModelControl>(),
         "ModelAck" => of::<ModelAck>(),
         "ServedBy" => of::<ServedBy>(),
+        "Experiment" => of::<ExperimentRecord>(),
+        "ExperimentArm" => of::<ExperimentArm>(),
         "TrainingRun" => of::<TrainingRun>(),
         "RankerManifest" => of::<RankerManifest>(),
         "MetricsWindow" => of::<MetricsWindow>(),
