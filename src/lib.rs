@@ -15,6 +15,7 @@ pub mod experiment;
 pub mod feature;
 #[cfg(test)]
 mod fixtures;
+pub mod gateway;
 pub mod global;
 pub mod ids;
 pub mod kafka;

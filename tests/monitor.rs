@@ -2,71 +2,18 @@
 
 mod common;
 
-use common::dice::Dice;
-use common::events::{HOUR, SECOND};
+use common::events::{DAY, HOUR};
 use common::installation::Installation;
 use common::kafka::{Out, Seen};
+use common::minutes::{MINUTE, World};
 use common::worker::Worker;
 use common::{avro, eventually};
 use serde_json::{Value, json};
 
-const MINUTE: i64 = 60 * SECOND;
-const DAY: i64 = 24 * HOUR;
 /// A Monday in 2026.
 const BEGIN: i64 = 1_775_433_600_000;
-const SHARDS: i64 = 2;
 /// No timer: it would ask too.
 const SETTINGS: &[(&str, &str)] = &[("monitor.schedule", ""), ("monitor.checkpoint_seconds", "1")];
-
-/// A world in which 5 % of what is shown is clicked, a fifth more or less over the day.
-struct World {
-    dice: Dice,
-    /// Minutes since it began.
-    now: i64,
-    clicks: f64,
-}
-
-impl World {
-    fn new() -> Self {
-        Self { dice: Dice::of(7), now: 0, clicks: 1.0 }
-    }
-
-    /// The next minutes, of both shards.
-    fn minutes(&mut self, site: &Installation, count: i64) -> Vec<Out> {
-        (0..count).flat_map(|_| self.minute(site)).collect()
-    }
-
-    fn minute(&mut self, site: &Installation) -> Vec<Out> {
-        let start = BEGIN + self.now * MINUTE;
-        self.now += 1;
-        let day = (start.rem_euclid(DAY) as f64 / DAY as f64) * std::f64::consts::TAU;
-        let rate = 0.05 * (1.0 + 0.2 * day.sin());
-        (0..SHARDS).map(|shard| self.window(site, start, shard, rate)).collect()
-    }
-
-    fn window(&mut self, site: &Installation, start: i64, shard: i64, rate: f64) -> Out {
-        let impressions = 1_000;
-        let mut draw = |rate: f64| {
-            let (mean, deviation) = (impressions as f64 * rate, (impressions as f64 * rate).sqrt());
-            // Twelve uniform draws make a normal one.
-            let normal: f64 =
-                (0..12).map(|_| self.dice.below(10_000) as f64 / 1e4).sum::<f64>() - 6.0;
-            (mean + deviation * normal).round().max(0.0) as i64
-        };
-        let (clicks, long_views) = (draw(rate * self.clicks), draw(2.0 * rate));
-        let window = json!({"shard": shard, "start": start, "length_ms": MINUTE,
-            "model_version": "m1", "arm": "a", "surface": if shard == 0 { "home" } else { "search" },
-            "revision": 1, "lists": 50, "impressions": impressions, "clicks": clicks,
-            "watches": 4 * clicks, "long_views": long_views, "completions": long_views / 2,
-            "watched_ms": long_views * 30_000});
-        Out {
-            topic: site.topic("metrics"),
-            key: Some(format!("{start}/{shard}/m1/a/").into_bytes()),
-            value: Some(avro::METRICS.encode(&window)),
-            ..Out::default()
-        }
-    }
-}
 
 fn site(name: &str) -> Installation {
     let site = Installation::new(name, SETTINGS);
@@ -111,7 +58,7 @@ fn asking<'a>(all: &'a [Value], action: &str) -> Vec<&'a Value> {
 #[test]
 fn a_week_without_drift_tells_nothing_and_a_drop_of_a_fifth_asks_once_with_evidence() {
     let site = site("monitor-drop");
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     let mut one = monitor(&site, "one");
     site.kafka.deliver(&world.minutes(&site, 8 * 24 * 60));
     wait_read(&site, &mut one);
@@ -159,7 +106,7 @@ fn a_week_without_drift_tells_nothing_and_a_drop_of_a_fifth_asks_once_with_evide
 #[test]
 fn a_gap_in_the_minutes_asks_for_people_and_never_for_a_retrain() {
     let site = site("monitor-gap");
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     let mut one = monitor(&site, "one");
     site.kafka.deliver(&world.minutes(&site, 30 * 60));
     world.now += 20;
@@ -182,7 +129,7 @@ fn a_gap_in_the_minutes_asks_for_people_and_never_for_a_retrain() {
 #[test]
 fn whoever_dies_when_each_event_is_told_under_the_same_id_and_a_second_monitor_adds_none() {
     let site = site("monitor-crash");
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     let mut windows = world.minutes(&site, 8 * 24 * 60);
     world.clicks = 0.75;
     windows.extend(world.minutes(&site, 16 * 60));
@@ -256,7 +203,7 @@ fn a_person_asks_and_sees_what_was_told_and_why() {
         serde_json::from_slice(json[0].value.as_deref().expect("a value")).expect("JSON");
     assert_eq!(copy, first, "the copy says the same");
 
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     let mut one = monitor(&site, "one");
     site.kafka.deliver(&world.minutes(&site, 8 * 24 * 60));
     world.clicks = 0.7;

@@ -43,6 +43,7 @@ const PROGRAMS: &[&str] = &[
     "deployer",
     "training",
     "client",
+    "gateway",
     "evaluation",
     "cli",
     "main",

@@ -5,13 +5,13 @@ use std::collections::btree_map::Entry;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Failure, cluster, output};
 use crate::config::Config;
 use crate::event::{MetricsWindow, ServingWindow};
 use crate::kafka::WholeTopic;
-use crate::quality::windows::{self, gini, shown_items};
+use crate::quality::windows::{self, latency_quantile, rates};
 use crate::time::MINUTE_MS;
 
 #[derive(clap::Args)]
@@ -84,7 +84,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         );
     }
     if args.json {
-        groups.iter().for_each(|(name, window)| println!("{}", line(name, window)));
+        groups.iter().for_each(|(name, window)| println!("{}", rates(name, window)));
     } else if !groups.is_empty() {
         show(args.by, &groups);
     }
@@ -145,37 +145,6 @@ fn ratio(part: i64, whole: i64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn line(name: &str, window: &MetricsWindow) -> Value {
-    let millionths = |sum: i64, whole: i64| ratio(sum, whole).map(|ratio| ratio / 1e6);
-    let per_impression = |part: i64| ratio(part, window.impressions);
-    json!({
-        "group": name,
-        "lists": window.lists,
-        "impressions": window.impressions,
-        "clicks": window.clicks,
-        "click_rate": per_impression(window.clicks),
-        "long_view_rate": per_impression(window.long_views),
-        "completion_rate": per_impression(window.completions),
-        "watch_seconds_per_impression": per_impression(window.watched_ms).map(|ms| ms / 1e3),
-        "late_clicks": window.late_clicks,
-        "late_watches": window.late_watches,
-        "predicted": window.predicted,
-        "click_calibration": millionths(window.predicted_clicks_e6, window.clicks_predicted),
-        "long_view_calibration":
-            millionths(window.predicted_long_views_e6, window.long_views_predicted),
-        "click_log_loss": millionths(window.click_log_loss_e6, window.predicted),
-        "long_view_log_loss": millionths(window.long_view_log_loss_e6, window.predicted),
-        "items_shown": shown_items(window).round(),
-        "gini": gini(window),
-        "cold_item_share": ratio(window.cold_items, window.popularity_items),
-        "newcomer_share": ratio(window.newcomer_lists, window.lists),
-        "degraded_share": ratio(window.degraded_lists, window.lists),
-        "explored_share": per_impression(window.explored),
-        "mean_popularity_bits": millionths(window.popularity_e6, window.popularity_items),
-        "staleness_seconds": ratio(window.staleness_ms, window.ranked_lists).map(|ms| ms / 1e3),
-    })
-}
-
 fn show(by: By, groups: &BTreeMap<String, MetricsWindow>) {
     let name = match by {
         By::Surface => "surface",
@@ -200,7 +169,7 @@ fn show(by: By, groups: &BTreeMap<String, MetricsWindow>) {
     let percent =
         |part, whole| ratio(part, whole).map_or("-".into(), |r| format!("{:.2} %", r * 100.0));
     let rows = groups.iter().map(|(name, window)| {
-        let told = line(name, window);
+        let told = rates(name, window);
         let number = |field: &str, digits: usize| {
             told[field].as_f64().map_or("-".into(), |value| format!("{value:.digits$}"))
         };
@@ -236,7 +205,7 @@ fn show_workers(all: &[ServingWindow], as_json: bool) {
         };
         let errors = named(|window| &window.errors);
         let degradations = named(|window| &window.degradations);
-        let [p50, p99] = [0.5, 0.99].map(|share| quantile(&windows, share));
+        let [p50, p99] = [0.5, 0.99].map(|share| latency_quantile(&windows, share));
         if as_json {
             let told = json!({"worker": worker, "requests": requests, "errors": errors,
                 "degradations": degradations, "p50_ms": p50, "p99_ms": p99});
@@ -263,17 +232,4 @@ fn show_workers(all: &[ServingWindow], as_json: bool) {
             &rows,
         );
     }
-}
-
-/// The upper end of the bin that holds a quantile, in milliseconds; none of nothing.
-fn quantile(windows: &[&ServingWindow], share: f64) -> Option<f64> {
-    let bins = windows.iter().map(|window| window.latency.len()).max()?;
-    let count = |bin: usize| -> i64 { windows.iter().filter_map(|w| w.latency.get(bin)).sum() };
-    let all: i64 = (0..bins).map(count).sum();
-    let mut left = (all as f64 * share).ceil() as i64;
-    let bin = (0..bins).find(|bin| {
-        left -= count(*bin);
-        left <= 0
-    })?;
-    (all > 0).then(|| 2f64.powf((bin + 1) as f64 / 2.0) / 1e3)
 }

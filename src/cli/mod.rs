@@ -4,6 +4,7 @@ mod archive;
 mod catalog;
 mod cluster;
 mod config;
+mod dashboard;
 mod deadletters;
 mod demo;
 mod deploy;
@@ -54,6 +55,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
   driftline metrics                           what came of the lists
   driftline monitor                           tell when something has to be done
   driftline deploy run                        let better models in, step by step
+  driftline dashboard                         see all of it in a browser; REST
   driftline catalog import items.csv          what is there to recommend, and to whom
   driftline doctor                            what is wrong, and what to do
 
@@ -117,6 +119,9 @@ enum Command {
     Drift(drift::Args),
     /// Ask for a new model
     Retrain(retrain::Args),
+    /// Serve the dashboard and REST
+    #[command(alias = "gateway")]
+    Dashboard(dashboard::Args),
     /// Look at the state of users
     State(state::Args),
     /// Look at refused records and send them again
@@ -178,6 +183,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Triggers(args) => triggers::run(&args, &config),
         Command::Drift(args) => drift::run(&args, &config),
         Command::Retrain(args) => retrain::run(&args, &config),
+        Command::Dashboard(args) => dashboard::run(&args, &config),
         Command::State(args) => state::run(&args, &config),
         Command::Deadletters(args) => deadletters::run(&args, &config),
         Command::Doctor(args) => doctor::run(&args, &config),

@@ -89,11 +89,8 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
 }
 
 fn parse_position(text: &str) -> Result<(TopicPartition, i64), Failure> {
-    let shape = || format!("--after {text}: expected topic-partition@offset");
-    let (place, offset) = text.split_once('@').ok_or_else(shape)?;
-    let (topic, partition) = place.rsplit_once('-').ok_or_else(shape)?;
-    let tp = TopicPartition { topic: topic.into(), partition: partition.parse()? };
-    Ok((tp, offset.parse()?))
+    let wrong = || format!("--after {text}: expected topic-partition@offset").into();
+    TopicPartition::at(text).ok_or_else(wrong)
 }
 
 /// Prints a reply as a table.

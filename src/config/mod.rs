@@ -5,6 +5,7 @@
 
 mod catalog;
 mod deployment;
+mod gateway;
 mod global;
 mod hot;
 mod items;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use catalog::{CatalogConfig, SyncConfig, SyncTls};
 pub use deployment::DeploymentConfig;
+pub use gateway::GatewayConfig;
 pub use global::GlobalConfig;
 pub use hot::HotConfig;
 pub use items::{FirstBasisConfig, ItemsConfig};
@@ -91,6 +93,8 @@ pub struct Config {
     pub deployment: DeploymentConfig,
     /// What watches metrics.
     pub monitor: MonitorConfig,
+    /// REST and the dashboard.
+    pub gateway: GatewayConfig,
     /// The HTTP port.
     pub http: HttpConfig,
     /// Logs.
@@ -278,6 +282,12 @@ impl TopicsConfig {
     /// What came of it later.
     pub fn label_corrections(&self) -> String {
         self.named("label-corrections")
+    }
+
+    /// What a simulated world is asked for, where there is such a topic; see `[gateway]`.
+    pub fn simulation_control(&self, gateway: &GatewayConfig) -> Option<String> {
+        let name = gateway.simulation_topic.as_str();
+        (!name.is_empty()).then(|| self.named(name))
     }
 
     /// What was refused.
@@ -513,6 +523,7 @@ impl Config {
         self.snapshots.validate()?;
         self.training.validate()?;
         self.monitor.validate()?;
+        self.gateway.validate()?;
         if self.kafka.bootstrap.is_empty() {
             return Err(ConfigError::Invalid("kafka.bootstrap is empty; give host:port".into()));
         }

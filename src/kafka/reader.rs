@@ -1,6 +1,7 @@
 //! A consumer of partitions that are named by hand: requests of owned shards, and topics that
 //! every process reads whole.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -38,6 +39,34 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+fn listed(
+    partitions: &[TopicPartition],
+    offset: Offset,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for tp in partitions {
+        list.add_partition_offset(&tp.topic, tp.partition, offset)
+            .map_err(|e| KafkaError::new(tp.to_string(), e))?;
+    }
+    Ok(list)
+}
+
+/// What a list says of partitions; none where it says an error or nothing.
+fn in_order(partitions: &[TopicPartition], told: &TopicPartitionList) -> Vec<Option<i64>> {
+    let told: HashMap<(String, i32), i64> = told
+        .elements()
+        .iter()
+        .filter_map(|element| match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(offset)) => {
+                Some(((element.topic().to_owned(), element.partition()), offset))
+            }
+            _ => None,
+        })
+        .collect();
+    let of = |tp: &TopicPartition| told.get(&(tp.topic.clone(), tp.partition)).copied();
+    partitions.iter().map(of).collect()
+}
 
 /// Reads partitions that are named by hand, as no member of a group. `group` only names where
 /// positions are noted.
@@ -152,6 +181,52 @@ impl Reader {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         }))
+    }
+
+    /// The next offsets to be written of many partitions, in their order, in one question a broker;
+    /// none where a partition does not answer.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where no broker says in time.
+    pub fn ends(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, KafkaError> {
+        // A time that is the mark of the end asks for the end.
+        let list = listed(partitions, Offset::End)?;
+        let told = self.consumer.offsets_for_times(list, timeout);
+        told.map(|told| in_order(partitions, &told)).map_err(|e| KafkaError::new("ends of topics", e))
+    }
+
+    /// The first offsets present of many partitions, as [`Reader::ends`].
+    ///
+    /// # Errors
+    /// As [`Reader::ends`].
+    pub fn beginnings(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, KafkaError> {
+        let list = listed(partitions, Offset::Beginning)?;
+        let told = self.consumer.offsets_for_times(list, timeout);
+        told.map(|told| in_order(partitions, &told))
+            .map_err(|e| KafkaError::new("beginnings of topics", e))
+    }
+
+    /// The positions noted for many partitions, in their order, in one question.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where no broker says in time.
+    pub fn all_noted(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, KafkaError> {
+        let list = listed(partitions, Offset::Invalid)?;
+        let told = self.consumer.committed_offsets(list, timeout);
+        told.map(|told| in_order(partitions, &told))
+            .map_err(|e| KafkaError::new("noted positions", e))
     }
 
     /// Notes positions: the next offset to read of each partition.

@@ -12,6 +12,17 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
+impl TopicPartition {
+    /// Reads a position as clients name it: `topic-partition@offset`.
+    pub fn at(text: &str) -> Option<(Self, i64)> {
+        let (place, offset) = text.split_once('@')?;
+        let (topic, partition) = place.rsplit_once('-')?;
+        let tp = Self { topic: topic.into(), partition: partition.parse().ok()? };
+        let offset = offset.parse().ok()?;
+        (!tp.topic.is_empty() && tp.partition >= 0 && offset >= 0).then_some((tp, offset))
+    }
+}
+
 impl std::fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.topic, self.partition)

@@ -23,9 +23,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub use leader::encode_and_send;
-pub use outcomes::{DETECTOR, Definition, METRICS};
+pub use merging::Minute;
+pub use outcomes::{Champion, DETECTOR, Definition, METRICS, Outcomes};
 pub use settings::Settings;
-pub use watch::{Impossible, Watch};
+pub use watch::{Impossible, Judged, Watch};
 
 use crate::config::Config;
 use crate::kafka::{

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use super::merging::Minute;
-use crate::drift::seasonal::{self, Direction, Pooled, Seasonal, Window, pool};
+use crate::drift::seasonal::{self, Direction, Judgement, Pooled, Seasonal, Window, pool};
 use crate::event::{
     MetricKind, MetricsWindow, TriggerDetector, TriggerDirection, TriggerMetric, TriggerReference,
     TriggerWindow,
@@ -31,6 +31,7 @@ const LEAST_OF_CHAMPION: f64 = 0.25;
 const NEARLY_ALL: f64 = 0.95;
 
 /// A metric of windows: a mean of values in [0, 1], times a scale.
+#[derive(Debug)]
 pub struct Definition {
     /// Its name.
     pub name: &'static str,
@@ -39,7 +40,8 @@ pub struct Definition {
     kind: MetricKind,
     /// What 1 is, in the unit.
     pub scale: f64,
-    more_is_better: bool,
+    /// Whether more of it is what is wanted.
+    pub more_is_better: bool,
     /// Part of what goes to all traffic.
     share: f64,
     /// Part of what goes to segments; 0 where it is not watched there.
@@ -179,10 +181,15 @@ impl Outcomes {
     }
 
     /// Takes in a minute; says what is true after it. Returns whether a new reference began, too.
+    /// `tell` hears how each metric of all traffic was judged.
     ///
     /// # Errors
     /// Where a window cannot be, which tells of a fault in what wrote it.
-    pub fn update(&mut self, minute: &Minute) -> Result<bool, String> {
+    pub fn update(
+        &mut self,
+        minute: &Minute,
+        tell: &mut dyn FnMut(&'static Definition, Judgement),
+    ) -> Result<bool, String> {
         let parts = parts(minute);
         let all = parts.get(ALL).cloned().unwrap_or_default();
         let has_changed = self.elect(minute);
@@ -200,7 +207,11 @@ impl Outcomes {
                 let (sum, n) = (definition.of)(window);
                 let window = Window::mean(minute.start, sum, n.max(0) as u64);
                 let judged = window.and_then(|window| metric.update(&window));
-                judged.map_err(|error| format!("{} of {segment}: {error}", definition.name))?;
+                let judged =
+                    judged.map_err(|error| format!("{} of {segment}: {error}", definition.name))?;
+                if segment == ALL {
+                    tell(definition, judged);
+                }
             }
         }
         Ok(has_changed)

@@ -7,8 +7,8 @@ use super::answers::Answers;
 use super::checks::Checks;
 use super::distances::Distances;
 use super::merging::{Merger, Minute, Taken};
-use super::outcomes::{Champion, METRICS, Outcomes};
-use crate::drift::seasonal::Refused;
+use super::outcomes::{Champion, Definition, METRICS, Outcomes};
+use crate::drift::seasonal::{Judgement, Refused};
 use crate::event::{MetricsWindow, RetrainTrigger, ServingWindow};
 use crate::quality::windows::merge;
 use crate::trigger::{Moment, Policy};
@@ -17,6 +17,17 @@ use crate::trigger::{Moment, Policy};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct Impossible(String);
+
+/// A final minute, and what was made of all its traffic.
+#[derive(Debug)]
+pub struct Judged<'a> {
+    /// The minute.
+    pub minute: &'a Minute,
+    /// All its segments in one.
+    pub all: &'a MetricsWindow,
+    /// How each metric was judged.
+    pub metrics: Vec<(&'static Definition, Judgement)>,
+}
 
 /// The whole state. Written by serde and read back it goes on as it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +109,19 @@ impl Watch {
         partition: i32,
         window: MetricsWindow,
     ) -> Result<(Taken, Vec<RetrainTrigger>), Impossible> {
+        self.take_outcomes_telling(partition, window, &mut |_| {})
+    }
+
+    /// The same; `tell` hears of each minute that becomes final how it was judged.
+    ///
+    /// # Errors
+    /// As [`Watch::take_outcomes`].
+    pub fn take_outcomes_telling(
+        &mut self,
+        partition: i32,
+        window: MetricsWindow,
+        tell: &mut dyn FnMut(&Judged<'_>),
+    ) -> Result<(Taken, Vec<RetrainTrigger>), Impossible> {
         check(&window)?;
         let newest = self.merger.newest();
         let taken = self.merger.take(partition, window);
@@ -106,7 +130,7 @@ impl Watch {
         }
         let mut told = Vec::new();
         while let Some(minute) = self.merger.next() {
-            told.extend(self.judge(&minute)?);
+            told.extend(self.judge(&minute, tell)?);
         }
         Ok((taken, told))
     }
@@ -127,18 +151,27 @@ impl Watch {
         (in_time, told)
     }
 
-    fn judge(&mut self, minute: &Minute) -> Result<Vec<RetrainTrigger>, Impossible> {
+    fn judge(
+        &mut self,
+        minute: &Minute,
+        tell: &mut dyn FnMut(&Judged<'_>),
+    ) -> Result<Vec<RetrainTrigger>, Impossible> {
         let now = minute.start;
         self.minutes += 1;
         // Whether the data can be believed comes first: it holds back what they seem to say.
         let mut findings = self.checks.update(minute);
-        let has_changed = self.outcomes.update(minute).map_err(Impossible)?;
+        let mut metrics = Vec::with_capacity(METRICS.len());
+        let has_changed = self
+            .outcomes
+            .update(minute, &mut |definition, judgement| metrics.push((definition, judgement)))
+            .map_err(Impossible)?;
         if has_changed {
             self.distances.begin_reference();
         }
         let reference = self.outcomes.champion().map(Champion::reference).unwrap_or_default();
         let mut all = MetricsWindow::default();
         minute.segments.values().for_each(|window| merge(&mut all, window));
+        tell(&Judged { minute, all: &all, metrics });
         self.distances.update(now, &all, &reference);
         findings.extend(self.outcomes.findings(now).map_err(|e| Impossible(e.to_string()))?);
         findings.extend(self.distances.findings().iter().cloned());

@@ -115,7 +115,10 @@ impl Registry {
     }
 
     /// The newest `count` states, the newest first.
-    pub(super) fn newest_aliases(&self, count: usize) -> Result<Vec<Aliases>, RegistryError> {
+    ///
+    /// # Errors
+    /// As [`aliases`](Self::aliases).
+    pub fn newest_aliases(&self, count: usize) -> Result<Vec<Aliases>, RegistryError> {
         let epochs: Vec<u64> = self.epochs()?.into_iter().rev().take(count).collect();
         let keys: Vec<String> = epochs.iter().map(|epoch| alias_key(*epoch)).collect();
         let read = self.objects.get_all(&keys)?;

@@ -124,6 +124,14 @@ metrics_table! {
         "Evidence for a change, as a share of what makes an alarm, by segment and metric.";
     describe_counter TRIGGERS = "driftline_triggers_total", Count,
         "Triggers told, by action and state.";
+    describe_counter GATEWAY_CALLS = "driftline_gateway_calls_total", Count,
+        "Calls of the gateway answered, by path and status.";
+    describe_histogram GATEWAY_SECONDS = "driftline_gateway_seconds", Seconds,
+        "Time that a call of the gateway took, by path.";
+    describe_gauge GATEWAY_PAGES = "driftline_gateway_pages", Count,
+        "Open pages of the dashboard that are kept up to date.";
+    describe_counter GATEWAY_DROPPED = "driftline_gateway_pages_dropped_total", Count,
+        "Open pages that read too slowly and were dropped, by why: lagged or stalled.";
     describe_counter PREDICTIONS = "driftline_predictions_total", Count,
         "Events predicted before they were learnt, by source and outcome: hit, among its first 20, or miss.";
     describe_gauge BLEND_WEIGHT = "driftline_blend_weight", Count,

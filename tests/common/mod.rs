@@ -7,12 +7,15 @@
 
 pub mod avro;
 pub mod broker;
+pub mod browser;
 pub mod dice;
 pub mod duckdb;
 pub mod events;
 pub mod installation;
 pub mod kafka;
+pub mod http;
 pub mod load;
+pub mod minutes;
 pub mod oracle;
 pub mod postgres;
 pub mod python;

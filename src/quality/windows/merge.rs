@@ -1,7 +1,7 @@
 //! Windows merge: sums add up, by groups too, samples keep the smallest hashes.
 
 use super::SAMPLE;
-use crate::event::{MetricsWindow, SampledItem, UserGroup};
+use crate::event::{MetricsWindow, SampledItem, ServingWindow, UserGroup};
 
 /// Adds a window to another, of which the names and times stay.
 pub fn merge(into: &mut MetricsWindow, other: &MetricsWindow) {
@@ -62,6 +62,19 @@ pub(super) fn sample(items: &mut Vec<SampledItem>, one: SampledItem) {
 /// count is whole.
 pub(super) fn cut(items: &mut Vec<SampledItem>) {
     items.truncate(SAMPLE);
+}
+
+/// The upper end of the bin of latencies that holds a quantile, in milliseconds; none of nothing.
+pub fn latency_quantile(windows: &[&ServingWindow], share: f64) -> Option<f64> {
+    let bins = windows.iter().map(|window| window.latency.len()).max()?;
+    let count = |bin: usize| -> i64 { windows.iter().filter_map(|w| w.latency.get(bin)).sum() };
+    let all: i64 = (0..bins).map(count).sum();
+    let mut left = (all as f64 * share).ceil() as i64;
+    let bin = (0..bins).find(|bin| {
+        left -= count(*bin);
+        left <= 0
+    })?;
+    (all > 0).then(|| 2f64.powf((bin + 1) as f64 / 2.0) / 1e3)
 }
 
 /// How many items were shown at least once, by a window's sample: exact up to 127 of them, else an

@@ -5,6 +5,7 @@
 //! comes late. Windows that may still change are rows of the store, and go with the lists.
 
 mod merge;
+mod rates;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,8 @@ use crate::ids::stable_hash;
 use crate::ranking::{CLICK, DENSE, LONG_VIEW, TARGETS};
 use crate::time::{EventTime, MINUTE_MS};
 
-pub use merge::{gini, merge, shown_items};
+pub use merge::{gini, latency_quantile, merge, shown_items};
+pub use rates::rates;
 
 /// Milliseconds of a window.
 pub const WINDOW_MS: i64 = MINUTE_MS;
