@@ -4,7 +4,7 @@ ENV := . scripts/env.sh &&
 FOR ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo demo-train test bench lint docs broker-up broker-down clean-state
+.PHONY: help setup build install demo demo-train test bench lint docs screenshot broker-up broker-down clean-state
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ lint: setup ## Check formatting and clippy
 
 docs: setup ## Build the API documentation
 	@$(ENV) cargo doc --no-deps --release && echo "$$CARGO_TARGET_DIR/doc/driftline/index.html"
+
+screenshot: setup ## Make the picture of the dashboard anew, in Chromium
+	@$(ENV) scripts/screenshot.sh
 
 broker-up: setup ## Start a Kafka broker and print its address
 	@scripts/broker.sh up

@@ -20,6 +20,11 @@ libclang() {
     compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' ||
     compgen -G '/usr/lib*/libclang*.so*' || [ -d /Library/Developer/CommandLineTools ]
 }
+# Ubuntu's package is a snap, which does not start without its daemon: there the test of the page skips.
+chromium_there() {
+  [ -n "${CHROMIUM:-}" ] || have chromium || have chromium-browser || have google-chrome || have chrome ||
+    [ "$(. /etc/os-release 2>/dev/null && echo "${ID:-}")" = ubuntu ]
+}
 compilers() { have cc && have c++ && have make; }
 
 need build-essential compilers
@@ -34,6 +39,7 @@ elif [ -z "${ROCKSDB_LIB_DIR:-}" ] && [ "${DRIFTLINE_ROCKSDB:-}" != source ] && 
   need maven have mvn # only saves time (RocksDB), so nobody is asked for a password for it
 fi
 [ "${1:-}" != test ] || need kcat have kcat
+[ "${1:-}" != test ] || need chromium chromium_there
 [ "${1:-}" != test ] || need "postgresql openssl" "$ROOT/scripts/postgres.sh" can-start
 [ "${1:-}" != test ] || need "redis-server openssl" "$ROOT/scripts/redis.sh" can-start
 

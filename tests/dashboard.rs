@@ -366,6 +366,12 @@ fn looks(tab: &Tab<'_>, folder: &std::path::Path) {
         eventually(&format!("it fits {width} pixels"), || fits().then_some(()));
         std::thread::sleep(std::time::Duration::from_millis(300));
         tab.screenshot(&folder.join(format!("{name}.png")), None);
+        if name == "light" {
+            // For the README: the loop and the metrics.
+            let bottom = "Math.ceil(document.querySelector('#metrics').getBoundingClientRect().bottom + scrollY + 14)";
+            let bottom = tab.eval(bottom).as_u64().and_then(|bottom| u32::try_from(bottom).ok());
+            tab.screenshot(&folder.join("tour.png"), bottom);
+        }
     }
     tab.resize(1280, 900);
     tab.prefer("light");

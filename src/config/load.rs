@@ -73,8 +73,17 @@ pub struct Sources {
 const OPEN_TABLES: &[&str] = &["kafka.properties", "global.trending_half_life_hours_by_surface"];
 
 /// Variables of the project's scripts that are no config keys.
-const OTHER_VARIABLES: &[&str] =
-    &["CACHE", "STATE_DIR", "BROKER", "BROKER_DIR", "ROCKSDB", "CONFIG", "BOOTSTRAP", "QUALITY"];
+const OTHER_VARIABLES: &[&str] = &[
+    "CACHE",
+    "STATE_DIR",
+    "BROKER",
+    "BROKER_DIR",
+    "ROCKSDB",
+    "CONFIG",
+    "BOOTSTRAP",
+    "QUALITY",
+    "SCREENSHOTS",
+];
 
 /// Reads and validates a configuration.
 ///

@@ -104,6 +104,8 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log"] {
             tab.call(&format!("{domain}.enable"), json!({}));
         }
+        // Pages draw what is looked at: all of them are.
+        tab.call("Emulation.setFocusEmulationEnabled", json!({"enabled": true}));
         tab.resize(width, height);
         tab.call("Page.navigate", json!({ "url": url }));
         eventually("the page is loaded", || {

@@ -62,9 +62,9 @@ pub fn run(config: &Config, live: &Live, stop: &Stop) {
     let mut looks = None;
     while !stop.is_requested() {
         let outcome = look(config, &mut looks, live);
-        if outcome.is_err() {
-            // What is counted from before says nothing of after.
-            looks = None;
+        if let (Err(_), Some(looks)) = (&outcome, &mut looks) {
+            // What was counted before says nothing of how fast it goes after.
+            looks.last = None;
         }
         live.set_broker(outcome.map_err(|error| error.to_string()));
         stop.sleep(EVERY);
@@ -76,6 +76,7 @@ fn look(config: &Config, looks: &mut Option<Looks>, live: &Live) -> Result<(), K
         Some(looks) => looks,
         None => looks.insert(Looks::new(config)?),
     };
+    looks.hear();
     looks.find_topics(config, live)?;
     let flow = looks.flow(config)?;
     live.set("flow", &flow);
@@ -90,6 +91,8 @@ struct Looks {
     partitions: Vec<TopicPartition>,
     beginnings: Vec<Option<i64>>,
     found: Option<Instant>,
+    /// Whether all topics were there.
+    is_complete: bool,
     last: Option<(Instant, Vec<Option<i64>>)>,
     rates: BTreeMap<String, f64>,
 }
@@ -117,19 +120,23 @@ impl Looks {
             partitions: Vec::new(),
             beginnings: Vec::new(),
             found: None,
+            is_complete: false,
             last: None,
             rates: BTreeMap::new(),
         })
     }
 
+    /// Lets the clients get rid of what they have to say: none of them reads a record, and what nobody
+    /// takes would pile up.
+    fn hear(&self) {
+        let all = self.groups.iter().map(|group| &group.reader).chain([&self.reader]);
+        all.for_each(|reader| while reader.poll(Duration::ZERO).is_some() {});
+    }
+
+    /// Which topics there are, now and then, and while some are missing each time.
     fn find_topics(&mut self, config: &Config, live: &Live) -> Result<(), KafkaError> {
         let wanted = topics(config);
-        let is_known = |looks: &Self| {
-            looks.found.is_some_and(|at| at.elapsed() < TOPICS_EVERY)
-                && looks.partitions.iter().map(|tp| &tp.topic).collect::<std::collections::BTreeSet<_>>().len()
-                    == wanted.len()
-        };
-        if is_known(self) {
+        if self.is_complete && self.found.is_some_and(|at| at.elapsed() < TOPICS_EVERY) {
             return Ok(());
         }
         let there = self.admin.topics()?;
@@ -145,6 +152,7 @@ impl Looks {
             }
         }
         live.set("missing", &missing);
+        self.is_complete = missing.is_empty();
         self.found = Some(Instant::now());
         self.beginnings = self.reader.beginnings(&partitions, PATIENCE)?;
         if partitions != self.partitions {

@@ -47,7 +47,7 @@ export function points(rows, place, from, step, most) {
 }
 
 /** Ticks between two values, at round numbers. */
-export function ticks(low, high, about = 3) {
+export function ticks(low, high, about = 4) {
   const raw = (high - low) / about;
   if (!(raw > 0)) return [low];
   const power = 10 ** Math.floor(Math.log10(raw));

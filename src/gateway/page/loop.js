@@ -30,7 +30,7 @@ const PARTS = {
 /** Who hands what to whom; sides are those of the wide picture. */
 const EDGES = [
   { id: "events", from: "producers", to: "workers", sides: "rl", label: "events" },
-  { id: "requests", from: "clients", to: "workers", sides: "rl", label: "requests", dy: 12 },
+  { id: "requests", from: "clients", to: "workers", sides: "rl", label: "requests" },
   { id: "letters", from: "workers", to: "letters", sides: "lr", label: "refused" },
   { id: "metrics", from: "workers", to: "monitor", sides: "tl", label: "metrics" },
   { id: "interactions", from: "workers", to: "lake", sides: "rl", label: "interactions" },
@@ -174,15 +174,15 @@ function path(edge, { boxes, wide }) {
   const [[x1, y1], [x2, y2]] = [middle(a, edge.sides[0]), middle(b, edge.sides[1])];
   const r = 12;
   if (edge.sides === "rl" || edge.sides === "lr") {
-    if (y1 === y2) return [`M${x1} ${y1}H${x2}`, (x1 + x2) / 2, y1 - 8];
+    if (y1 === y2) return [`M${x1} ${y1}H${x2}`, Math.min(x1, x2) + 10, y1 - 8];
     // Into the side of the workers, a little apart from each other.
-    const mid = (x1 + x2) / 2;
-    const end = edge.from === "producers" ? y2 - 18 : y1 + 0;
+    const mid = Math.min(x1, x2) + 0.74 * Math.abs(x2 - x1);
     if (edge.from === "producers") {
-      return [`M${x1} ${y1}H${mid - r}Q${mid} ${y1} ${mid} ${y1 + r}V${end - r}Q${mid} ${end} ${mid + r} ${end}H${x2}`, mid, y1 - 8];
+      const end = y2 - 18;
+      return [`M${x1} ${y1}H${mid - r}Q${mid} ${y1} ${mid} ${y1 + r}V${end - r}Q${mid} ${end} ${mid + r} ${end}H${x2}`, x1 + 10, y1 - 8];
     }
     const from = y1 + 18;
-    return [`M${x1} ${from}H${mid + r}Q${mid} ${from} ${mid} ${from + r}V${y2 - r}Q${mid} ${y2} ${mid - r} ${y2}H${x2}`, mid, y2 - 8];
+    return [`M${x1} ${from}H${mid + r}Q${mid} ${from} ${mid} ${from + r}V${y2 - r}Q${mid} ${y2} ${mid - r} ${y2}H${x2}`, x2 + 10, y2 - 8];
   }
   if (edge.sides === "tl") return [`M${x1} ${y1}V${y2 + r}Q${x1} ${y2} ${x1 + r} ${y2}H${x2}`, (x1 + x2) / 2, y2 - 8];
   if (edge.sides === "rt") return [`M${x1} ${y1}H${x2 - r}Q${x2} ${y1} ${x2} ${y1 + r}V${y2}`, (x1 + x2) / 2, y1 - 8];
@@ -212,8 +212,8 @@ function build(picture, width) {
     const [d, x, y] = path(edge, plan);
     const way = s("path", { d, class: "edge", "marker-end": "url(#arrow)" });
     const moving = s("path", { d, class: "moving" });
-    const vertical = edge.sides === "bt" || edge.sides === "tb" || !plan.wide;
-    const label = s("text", { x: x ?? 0, y: y ?? 0, class: "edge-label", "text-anchor": vertical ? "start" : "middle" });
+    const along = plan.wide && (edge.sides === "tl" || edge.sides === "rt");
+    const label = s("text", { x: x ?? 0, y: y ?? 0, class: "edge-label", "text-anchor": along ? "middle" : "start" });
     if (x === null) label.setAttribute("display", "none");
     svg.append(way, moving, label);
     edges[edge.id] = { label, moving, name: edge.label };

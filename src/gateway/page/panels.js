@@ -57,7 +57,7 @@ function models() {
   put(place, lineage(told.versions), table("Versions of the model", ["version", "is", "made (UTC)", "#items", "blessed", "better by", "asked for by"],
     told.versions.map((v) => v.error
       ? [h("code", {}, short(v.version)), badge("bad", "damaged"), "–", "–", "–", "–", v.error]
-      : [h("code", { title: v.version }, short(v.version)), (v.roles ?? []).map(role), time(v.made), count(v.items),
+      : [h("code", { title: v.version }, short(v.version)), (v.roles ?? []).map(role), time(v.made).slice(5), count(v.items),
         v.blessed ? badge("ok", "yes") : h("span", { title: v.missing.join("; ") }, badge("warn", "no")), better(v), v.trigger ? h("code", {}, v.trigger.slice(0, 22)) : v.by])));
 }
 

@@ -83,8 +83,9 @@ const open = () => known.about?.recommendations === "open" || (known.about?.reco
 
 function row(item, place, change) {
   const what = item.item;
-  const act = (name, kind, body, words) => h("button", { type: "button", class: "quiet", disabled: state.busy || known.about?.read_only, "data-at": `${kind}-${place}`, "aria-label": `${name} ${what}`,
-    onclick: () => tell(kind, body, words) }, name);
+  const act = (name, kind, body, words) => h("button", { type: "button", class: "quiet", disabled: known.about?.read_only, "data-at": `${kind}-${place}`, "aria-label": `${name} ${what}`,
+    // Not disabled meanwhile: what has the focus keeps it.
+    onclick: () => { if (!state.busy) tell(kind, body, words); } }, name);
   return h("li", { class: `pick ${change?.kind ?? ""}` },
     h("span", { class: "place" }, String(place + 1)),
     h("div", { class: "what" }, h("strong", {}, what), change ? h("span", { class: `change ${change.kind}` }, `${{ new: "✦", up: "↑", down: "↓", same: "=" }[change.kind]} ${change.words}`) : null,
