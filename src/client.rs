@@ -67,6 +67,20 @@ impl EventSender {
         self.send_bytes(event.source(), &event.user, &value, delivery)
     }
 
+    /// Hands an event to the producer that has lost the end of its record on the way: what a broken
+    /// client sends. It will be refused as malformed.
+    ///
+    /// # Errors
+    /// [`ClientError`] where it cannot be encoded or sent.
+    pub fn send_damaged(
+        &self,
+        event: &UserEvent<'_>,
+        delivery: Delivery,
+    ) -> Result<(), ClientError> {
+        let value = event.encode(self.encoding)?;
+        self.send_bytes(event.source(), &event.user, &value[..value.len() / 2], delivery)
+    }
+
     /// Hands feedback to the producer, keyed by its user.
     ///
     /// # Errors

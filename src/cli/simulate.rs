@@ -1,14 +1,21 @@
 //! `driftline simulate`: the seeded world of [`crate::simulation`] over a real Kafka.
 
 mod catalog;
+mod control;
 mod driver;
+mod judge;
 mod lists;
+mod plot;
+mod record;
+mod scramble;
 mod settings;
 mod tally;
+mod verdict;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 pub(super) use driver::Driver;
@@ -20,23 +27,30 @@ use super::pace::Speed;
 use super::{Failure, cluster, interrupt, output, parse_duration};
 use crate::config::Config;
 use crate::runtime::Stop;
-use crate::simulation::{Shift, WorldConfig};
+use crate::simulation::{Scenario, Shift, WorldConfig};
 use crate::time::{DAY_MS, EventTime, HOUR_MS, MINUTE_MS, wall_now};
+use record::Record;
 
 /// How often a line is printed.
 const EVERY: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
   driftline simulate --for 60s                    the default world against running workers
   driftline simulate --days 3 --compare           and what random, popular and perfect lists get
   driftline simulate --users 500 --items 1000 --seed 7 --speed 3600x
   driftline simulate --taste-shift-at 2:0.6:5     on day 2, 60 % turn to categories 5 further on
   driftline simulate --policy popular --days 1    traffic without a worker
+  driftline simulate --scenario taste-shift --at 4d --days 7 --json
+  driftline simulate --listen                     and elsewhere, while it runs:
+  driftline simulate inject taste-shift
 
 The same flags give the same world. Its people know each other's ids from run to run: start a
 second world under another --set topics.prefix=…, or its users begin with a past.")]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// People
     #[arg(long, default_value_t = WorldConfig::default().users)]
     users: usize,
@@ -61,6 +75,21 @@ pub struct Args {
     /// A change of tastes: on day DAY, a SHARE of people turn to categories BY further on
     #[arg(long = "taste-shift-at", value_name = "DAY:SHARE:BY", value_parser = parse_shift)]
     taste_shifts: Vec<TasteShift>,
+    /// What happens to the world, or to what is told of it
+    #[arg(long, value_name = "NAME", value_parser = scenario_parser())]
+    scenario: Option<Scenario>,
+    /// When it does: event time after the beginning [default: in the middle]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "scenario")]
+    at: Option<Duration>,
+    /// A command for the shell after so much event time; the world waits until it has ended
+    #[arg(long = "run-at", value_name = "DURATION:COMMAND", value_parser = parse_command)]
+    commands: Vec<(Duration, String)>,
+    /// Let `driftline simulate inject` and the dashboard make things happen
+    #[arg(long)]
+    listen: bool,
+    /// Event time at the beginning for which --speed does not hold
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    head_start: Duration,
     /// Who makes the lists
     #[arg(long, value_enum, default_value_t = Policy::Served)]
     policy: Policy,
@@ -83,6 +112,27 @@ pub struct Args {
     /// A summary as JSON at the end; progress goes to stderr
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Say what a closed loop made of a scenario
+    Judge(judge::JudgeArgs),
+    /// Show what was judged, as a table
+    Table(judge::TableArgs),
+    /// Register the champion with its vectors dealt out to other items: a bad model
+    Scramble,
+    /// Let something happen in a world that runs with --listen
+    Inject {
+        /// What
+        #[arg(value_parser = scenario_parser())]
+        scenario: Scenario,
+    },
+}
+
+fn scenario_parser() -> impl TypedValueParser<Value = Scenario> {
+    let value = |scenario: Scenario| PossibleValue::new(scenario.name()).help(scenario.about());
+    PossibleValuesParser::new(Scenario::ALL.map(value)).try_map(|name| name.parse::<Scenario>())
 }
 
 /// A change of tastes as the command line names it.
@@ -108,7 +158,35 @@ fn parse_shift(text: &str) -> Result<TasteShift, String> {
     Ok(TasteShift { day, share, by })
 }
 
+fn parse_command(text: &str) -> Result<(Duration, String), String> {
+    let (at, command) =
+        text.split_once(':').ok_or_else(|| format!("{text:?}: expected 2d:COMMAND"))?;
+    Ok((parse_duration(at)?, command.to_owned()))
+}
+
 pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+    match &args.command {
+        Some(command) => command.run(config),
+        None => simulate(args, config),
+    }
+}
+
+impl Command {
+    fn run(&self, config: &Config) -> Result<ExitCode, Failure> {
+        match self {
+            Command::Judge(own) => judge::judge(own, config)?,
+            Command::Table(own) => judge::table(own)?,
+            Command::Scramble => return scramble::run(config),
+            Command::Inject { scenario } => {
+                control::inject(config, *scenario)?;
+                println!("{scenario}: {}", scenario.about());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn simulate(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     let settings = settings(args)?;
     let (_, topics) = cluster::connect(config)?;
     let names = &config.topics;
@@ -123,14 +201,14 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     let driver = Driver::start(config, settings.clone(), stop.clone())?;
     watch(&driver, &settings, args.json);
-    let tally = driver.join()?;
+    let (tally, record) = driver.join()?;
     let took = begun.elapsed();
     let mut results = vec![(args.policy, tally)];
     if args.compare && !stop.is_requested() {
         results.extend(compare(&settings, results[0].1.now, &stop)?);
     }
     if args.json {
-        println!("{}", summary_json(&settings, &results, took));
+        println!("{}", summary_json(&settings, &results, &record, took));
     } else {
         print_summary(&results, took);
     }
@@ -163,7 +241,9 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         share: shift.share,
         by: shift.by,
     };
-    Ok(Settings {
+    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let middle = i64::from(args.days) * DAY_MS / 2;
+    let mut settings = Settings {
         world,
         shifts: args.taste_shifts.iter().map(shift).collect(),
         count: args.count,
@@ -171,8 +251,20 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         in_flight: args.in_flight,
         timeout: args.timeout,
         wall_limit: args.wall_limit,
+        commands: args
+            .commands
+            .iter()
+            .map(|(at, c)| (start.plus_millis(millis(*at)), c.clone()))
+            .collect(),
+        listens: args.listen,
+        head_start: start.plus_millis(millis(args.head_start)),
         ..Settings::new(args.policy, args.speed)
-    })
+    };
+    if let Some(scenario) = args.scenario {
+        let at = start.plus_millis(args.at.map_or(middle, millis));
+        settings.add(scenario.plan(start, at));
+    }
+    Ok(settings)
 }
 
 /// Prints a line every few seconds until the driver ends.
@@ -256,12 +348,13 @@ fn compare(
 fn summary_json(
     settings: &Settings,
     results: &[(Policy, Tally)],
+    record: &Record,
     took: Duration,
 ) -> serde_json::Value {
     let policies: serde_json::Map<String, serde_json::Value> =
         results.iter().map(|(policy, tally)| (policy.name().to_owned(), tally.to_json())).collect();
     let (driven, tally) = (results[0].0, &results[0].1);
-    json!({
+    let mut summary = json!({
         "seed": settings.world.seed,
         "users": settings.world.users,
         "items": settings.world.items,
@@ -270,7 +363,13 @@ fn summary_json(
         "seconds": took.as_secs_f64(),
         "events_per_second": tally.events as f64 / took.as_secs_f64().max(0.001),
         "policies": policies,
-    })
+    });
+    if let (Some(all), serde_json::Value::Object(more)) =
+        (summary.as_object_mut(), record.to_json())
+    {
+        all.extend(more);
+    }
+    summary
 }
 
 fn print_summary(results: &[(Policy, Tally)], took: Duration) {

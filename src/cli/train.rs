@@ -171,7 +171,8 @@ fn snapshot(ask: &Ask<'_>, lake: &Lake, config: &Config) -> Result<(String, Snap
 }
 
 /// What serves, and what is known of the data that it was trained on.
-fn champion(registry: &Registry) -> Result<Option<(Basis, Option<DataFacts>)>, Failure> {
+/// The basis of the champion and the facts of its data, where there is one.
+pub fn champion(registry: &Registry) -> Result<Option<(Basis, Option<DataFacts>)>, Failure> {
     let Some(champion) = registry.aliases()?.champion else { return Ok(None) };
     let manifest = registry.get(champion)?;
     let basis = Basis::from_bytes(&registry.file(&manifest, BASIS)?)?;

@@ -284,10 +284,15 @@ impl TopicsConfig {
         self.named("label-corrections")
     }
 
-    /// What a simulated world is asked for, where there is such a topic; see `[gateway]`.
-    pub fn simulation_control(&self, gateway: &GatewayConfig) -> Option<String> {
+    /// What a simulated world is asked for over the gateway, where that is open; see `[gateway]`.
+    pub fn gateway_simulation(&self, gateway: &GatewayConfig) -> Option<String> {
         let name = gateway.simulation_topic.as_str();
         (!name.is_empty()).then(|| self.named(name))
+    }
+
+    /// Topic of what is asked of a running simulation.
+    pub fn gateway_simulation(&self) -> String {
+        self.named("simulation-control")
     }
 
     /// What was refused.

@@ -103,7 +103,7 @@ fn taste_shift(
     mut wish: Map<String, Value>,
     limit: Duration,
 ) -> Result<Value, Refusal> {
-    let topic = config.topics.simulation_control(&config.gateway);
+    let topic = config.topics.gateway_simulation(&config.gateway);
     let topic = topic.ok_or_else(|| Refusal::not_found("gateway.simulation_topic is empty"))?;
     wish.insert("action".into(), "taste-shift".into());
     let value = Value::Object(wish).to_string();

@@ -92,6 +92,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("metrics.yaml", include_str!("../../topics/metrics.yaml")),
     ("retrain-triggers.yaml", include_str!("../../topics/retrain-triggers.yaml")),
     ("retrain-triggers-json.yaml", include_str!("../../topics/retrain-triggers-json.yaml")),
+    ("simulation-control.yaml", include_str!("../../topics/simulation-control.yaml")),
     ("dead-letters.yaml", include_str!("../../topics/dead-letters.yaml")),
 ];
 

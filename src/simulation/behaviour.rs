@@ -88,7 +88,8 @@ pub struct Response {
     pub actions: Vec<Action>,
     /// How many items were clicked.
     pub clicks: usize,
-    /// Served ids that are not items of this world, or not published yet; nobody clicks them.
+    /// Served ids that are not items of this world, not published yet, or taken away; nobody clicks
+    /// them.
     pub unknown: usize,
     /// Whether the person asks for another page, which comes as a later visit.
     pub continues: bool,
@@ -96,10 +97,16 @@ pub struct Response {
     pub next_at: EventTime,
 }
 
-/// Probability of a click on an examined item: `fit` is the cosine of taste and item.
-pub(super) fn click_probability(fit: f64, quality: f64, watched: bool, sights: usize) -> f64 {
-    let weary = if watched { WATCHED_PENALTY } else { 0.0 } + SIGHT_PENALTY * sights as f64;
-    sigmoid(CLICK_BIAS + FIT_WEIGHT * fit + QUALITY_WEIGHT * quality - weary)
+/// Log-odds that a person loses interest by: they have `watched` the item, or were shown it so often.
+pub(super) fn weariness(watched: bool, sights: usize) -> f64 {
+    let known = if watched { WATCHED_PENALTY } else { 0.0 };
+    known + SIGHT_PENALTY * sights as f64
+}
+
+/// Probability of a click on an examined item: `fit` is the cosine of taste and item, `mood` what
+/// else moves the log-odds.
+pub(super) fn click_probability(fit: f64, quality: f64, mood: f64) -> f64 {
+    sigmoid(CLICK_BIAS + FIT_WEIGHT * fit + QUALITY_WEIGHT * quality + mood)
 }
 
 /// Probability that `position` (from 0) is looked at.

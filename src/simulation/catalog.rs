@@ -2,6 +2,8 @@
 //! what a platform would publish about them, and the latent vector only the world knows.
 //! Never changes after it is made; what is published when is a matter of asking with a time.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::ids::ItemId;
 use crate::time::{DAY_MS, EventTime, MINUTE_MS, SECOND_MS};
 
@@ -43,11 +45,20 @@ pub struct Item {
     pub duration_ms: u64,
     /// When it can first be seen.
     pub published: EventTime,
+    /// When it was taken away, where it was.
+    pub withdrawn: Option<EventTime>,
     /// How good it is apart from taste, in standard deviations around 0.
     pub quality: f64,
     /// How often it is found without a recommender, as a share of the best-known item, (0, 1].
     pub popularity: f64,
     pub(super) taste: Taste,
+}
+
+impl Item {
+    /// Whether it can be seen at `at`: it is published, and not taken away.
+    pub fn is_there(&self, at: EventTime) -> bool {
+        self.published <= at && self.withdrawn.is_none_or(|gone| at < gone)
+    }
 }
 
 /// All categories, creators and items of a world.
@@ -91,14 +102,46 @@ impl Catalog {
         member_index(id.as_str(), 'v').filter(|&index| index < self.items.len())
     }
 
+    /// Takes away all items of the best-known creators, until `share` of what is found has gone.
+    pub(super) fn withdraw(&mut self, at: EventTime, share: f64) {
+        let mut known: HashMap<&str, f64> = HashMap::new();
+        for item in &self.items {
+            *known.entry(&item.creator).or_default() += item.popularity;
+        }
+        let all: f64 = self.items.iter().map(|item| item.popularity).sum();
+        let mut creators: Vec<(&str, f64)> = known.into_iter().collect();
+        creators.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+        let mut gone = 0.0;
+        let leaving: HashSet<String> = creators
+            .into_iter()
+            .take_while(|(_, popularity)| {
+                let goes_on = gone < share * all;
+                gone += popularity;
+                goes_on
+            })
+            .map(|(creator, _)| creator.to_owned())
+            .collect();
+        for item in self.items.iter_mut().filter(|item| leaving.contains(&item.creator)) {
+            item.withdrawn = item.withdrawn.or(Some(at));
+        }
+    }
+
+    /// The best item that is there at `at` and has less than `known` of the best-known one's
+    /// popularity; none where there is none.
+    pub(super) fn discovery_of_a_crowd(&self, at: EventTime, known: f64) -> Option<usize> {
+        let fits = |item: &Item| item.is_there(at) && item.popularity < known;
+        let unknown = (0..self.items.len()).filter(|&index| fits(&self.items[index]));
+        unknown.max_by(|&a, &b| self.items[a].quality.total_cmp(&self.items[b].quality))
+    }
+
     /// Running sums of how often each item is found at `at` without a recommender: its
     /// popularity, more while it is new, nothing before it is published.
     pub(super) fn discovery(&self, at: EventTime) -> Vec<f64> {
         cumulative(self.items.iter().map(|item| {
-            let age = at.since(item.published);
-            if age < 0 {
+            if !item.is_there(at) {
                 return 0.0;
             }
+            let age = at.since(item.published);
             let days = age as f64 / DAY_MS as f64;
             item.popularity * (1.0 + NOVELTY * (-days / NOVELTY_DAYS).exp())
         }))
@@ -151,6 +194,7 @@ fn item(config: &WorldConfig, index: usize, creators: &[Creator], categories: &[
         categories: names,
         duration_ms: duration.clamp(10.0 * SECOND_MS as f64, 30.0 * MINUTE_MS as f64) as u64,
         published: config.start.plus_millis(published),
+        withdrawn: None,
         quality,
         popularity: 1.0,
         taste,

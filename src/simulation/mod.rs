@@ -2,7 +2,8 @@
 //! answers whatever list it is shown. It is what `simulate` and `demo` drive, and what scenarios
 //! and experiments are measured against.
 //!
-//! Enters: a [`WorldConfig`] with a seed, lists of recommended items, and [`Shift`]s.
+//! Enters: a [`WorldConfig`] with a seed, lists of recommended items, [`Shift`]s, or a [`Scenario`]
+//! that plans them.
 //! Leaves: [`Visit`]s in event-time order, and [`Response`]s with the clicks and watches they
 //! caused, with session and event ids that are the same on every run.
 //!
@@ -22,7 +23,9 @@ mod behaviour;
 mod catalog;
 mod config;
 mod dice;
+mod fault;
 mod people;
+mod scenario;
 mod shift;
 mod taste;
 mod world;
@@ -33,6 +36,8 @@ mod tests;
 pub use behaviour::{Action, Response};
 pub use catalog::Item;
 pub use config::{WorldConfig, WorldError};
+pub use fault::{Fate, Fault};
 pub use people::Person;
+pub use scenario::{Asked, Plan, Scenario, Truth};
 pub use shift::Shift;
 pub use world::{Intent, Visit, World};

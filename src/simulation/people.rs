@@ -21,6 +21,8 @@ const CATEGORY_WEIGHTS: [f64; 3] = [1.0, 0.55, 0.3];
 const ACTIVITY_SPREAD: f64 = 0.9;
 /// The least rate of sessions at a person's quietest hour, as a share of their peak.
 const NIGHT_FLOOR: f64 = 0.04;
+/// The mean of [`Person::rhythm`] over a day: ∫ ((1 + cos)/2)² = 3/8.
+const MEAN_RHYTHM: f64 = NIGHT_FLOOR + (1.0 - NIGHT_FLOOR) * 0.375;
 /// Items a person remembers having watched. Beyond it they forget, and memory stays bounded.
 const REMEMBERED_WATCHES: usize = 400;
 /// Items a person remembers having been shown without a click.
@@ -133,6 +135,19 @@ impl Person {
         self.taste = mix.unit().plus(PERSONAL_NOISE, self.quirk).unit();
     }
 
+    /// Moves each like `by` categories on.
+    pub(super) fn turn(&mut self, by: usize, catalog: &Catalog) {
+        for (category, _) in &mut self.likes {
+            *category = (*category + by) % catalog.categories.len();
+        }
+        self.settle(catalog);
+    }
+
+    /// Sessions that begin in a millisecond at `at`, on average.
+    pub(super) fn sessions_per_ms(&self, at: EventTime) -> f64 {
+        self.sessions_per_day / DAY_MS as f64 * self.rhythm(at) / MEAN_RHYTHM
+    }
+
     /// The rate of sessions at `at` as a share of the peak's, [`NIGHT_FLOOR`] to 1.
     pub(super) fn rhythm(&self, at: EventTime) -> f64 {
         let hour = at.millis().rem_euclid(DAY_MS) as f64 / HOUR_MS as f64;
@@ -145,9 +160,7 @@ impl Person {
     pub(super) fn next_start(&self, seed: u64, index: usize, from: EventTime) -> EventTime {
         let occasion = [index as u64, self.session, from.millis() as u64, 0];
         let mut dice = Dice::new(seed, Purpose::SessionStart, occasion);
-        // The mean of `rhythm` over a day: ∫ ((1 + cos)/2)² = 3/8.
-        let mean_rhythm = NIGHT_FLOOR + (1.0 - NIGHT_FLOOR) * 0.375;
-        let mean_gap = DAY_MS as f64 / (self.sessions_per_day / mean_rhythm);
+        let mean_gap = DAY_MS as f64 / (self.sessions_per_day / MEAN_RHYTHM);
         let mut at = from;
         // Acceptance is above 1/3 on average; the bound only guards the loop's end.
         for _ in 0..10_000 {

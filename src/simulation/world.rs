@@ -10,12 +10,13 @@ use crate::time::{EventTime, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 use super::behaviour::{
     FIT_WEIGHT, Page, QUALITY_WEIGHT, Response, click_probability, examine_probability, watched_ms,
+    weariness,
 };
 use super::catalog::{Catalog, Item, member_index};
 use super::config::{WorldConfig, WorldError};
 use super::dice::{Dice, Purpose};
 use super::people::Person;
-use super::shift::Shift;
+use super::shift::{Crowd, Season, Shift};
 use super::taste::Taste;
 
 /// Quiet time between two sessions of a person; what the platform calls a new session.
@@ -72,26 +73,30 @@ pub struct Visit {
 /// An entry of the queue, ordered by time, then person; a person has at most one next page and
 /// one next session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Due {
-    at: EventTime,
-    person: usize,
+pub(super) struct Due {
+    pub(super) at: EventTime,
+    pub(super) person: usize,
     /// The page due, or none where a new session is.
-    page: Option<u32>,
-    session: u64,
+    pub(super) page: Option<u32>,
+    pub(super) session: u64,
     /// Context item of an `up_next` page.
-    context: Option<usize>,
+    pub(super) context: Option<usize>,
 }
 
 /// A seeded world. See the module's page for how it is driven.
 pub struct World {
-    config: WorldConfig,
-    catalog: Catalog,
-    people: Vec<Person>,
-    queue: BinaryHeap<Reverse<Due>>,
+    pub(super) config: WorldConfig,
+    pub(super) catalog: Catalog,
+    pub(super) people: Vec<Person>,
+    pub(super) queue: BinaryHeap<Reverse<Due>>,
     now: EventTime,
     /// Shifts to come, the next one last.
     shifts: Vec<Shift>,
     shifts_done: u64,
+    /// People who will turn to other categories, and by how many; the next one last.
+    pub(super) turns: Vec<(EventTime, usize, usize)>,
+    pub(super) season: Option<Season>,
+    pub(super) crowd: Option<Crowd>,
     /// Running sums of [`Catalog::discovery`], and the slice of time they hold for.
     discovery: (i64, Vec<f64>),
 }
@@ -113,7 +118,19 @@ impl World {
             .collect();
         let now = config.start;
         let discovery = (i64::MIN, Vec::new());
-        Ok(Self { config, catalog, people, queue, now, shifts: vec![], shifts_done: 0, discovery })
+        Ok(Self {
+            config,
+            catalog,
+            people,
+            queue,
+            now,
+            shifts: Vec::new(),
+            shifts_done: 0,
+            turns: Vec::new(),
+            season: None,
+            crowd: None,
+            discovery,
+        })
     }
 
     /// The configuration it was made from.
@@ -190,7 +207,7 @@ impl World {
         let taste = self.mood(visit.person, visit.number);
         for (position, id) in served.iter().enumerate() {
             let known = self.catalog.index(id);
-            let shown = known.filter(|&index| self.catalog.items[index].published <= start);
+            let shown = known.filter(|&index| self.catalog.items[index].is_there(start));
             let Some(index) = shown else {
                 unknown += 1;
                 continue;
@@ -211,7 +228,8 @@ impl World {
         page.pass(2.0 * SECOND_MS as f64 + dice.exponential(6.0 * SECOND_MS as f64));
         let wanted = 1 + (dice.exponential(1.6) as usize).min(7);
         for number in 0..wanted {
-            let Some(index) = self.browse(&mut dice, visit.person, taste) else {
+            let sought = if number == 0 { self.sought(visit) } else { None };
+            let Some(index) = sought.or_else(|| self.browse(&mut dice, visit.person, taste)) else {
                 continue;
             };
             let item = &self.catalog.items[index];
@@ -236,7 +254,7 @@ impl World {
     pub fn click_probability(&self, user: &UserId, item: &ItemId) -> Option<f64> {
         let person = self.person(user)?;
         let index = self.catalog.index(item)?;
-        Some(self.chance(person, person.taste, index))
+        Some(self.chance(person, person.taste, index, self.now))
     }
 
     /// The `n` items published by `at` that the person would most likely click, best first: what
@@ -247,8 +265,8 @@ impl World {
             return Vec::new();
         };
         let mut ranked: Vec<(f64, usize)> = (0..self.items().len())
-            .filter(|&index| self.items()[index].published <= at)
-            .map(|index| (self.chance(person, person.taste, index), index))
+            .filter(|&index| self.items()[index].is_there(at))
+            .map(|index| (self.chance(person, person.taste, index, at), index))
             .collect();
         let better = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         if n < ranked.len() {
@@ -259,15 +277,34 @@ impl World {
         ranked.into_iter().map(|(_, index)| self.items()[index].id.clone()).collect()
     }
 
+    /// Clicks that a list would get from a person at `at`, on average, on an item shown: by their
+    /// long-run taste, what they remember, and how far down people look. None where the person is not
+    /// of this world, or the list is empty. Items that are not there get none.
+    pub fn expected_click_rate(
+        &self,
+        user: &UserId,
+        list: &[ItemId],
+        at: EventTime,
+    ) -> Option<f64> {
+        let person = self.person(user)?;
+        let clicks = list.iter().enumerate().filter_map(|(position, id)| {
+            let index = self.catalog.index(id).filter(|&i| self.items()[i].is_there(at))?;
+            let chance = self.chance(person, person.taste, index, at);
+            Some(examine_probability(position) * chance)
+        });
+        (!list.is_empty()).then(|| clicks.sum::<f64>() / list.len() as f64)
+    }
+
     fn person(&self, user: &UserId) -> Option<&Person> {
         self.people.get(member_index(user.as_str(), 'u')?)
     }
 
-    fn chance(&self, person: &Person, taste: Taste, index: usize) -> f64 {
+    fn chance(&self, person: &Person, taste: Taste, index: usize, at: EventTime) -> f64 {
         let item = &self.catalog.items[index];
         let memory = &person.memory;
-        let fit = taste.dot(item.taste);
-        click_probability(fit, item.quality, memory.watched(index), memory.sights(index))
+        let weary = weariness(memory.watched(index), memory.sights(index));
+        let season = self.season.map_or(0.0, |season| season.log_odds(at));
+        click_probability(taste.dot(item.taste), item.quality, season - weary)
     }
 
     fn dice(&self, purpose: Purpose, visit: &Visit, item: u64) -> Dice {
@@ -295,8 +332,12 @@ impl World {
         while let Some(shift) = self.shifts.pop_if(|shift| shift.at() <= at) {
             self.shifts_done += 1;
             let number = self.shifts_done;
-            shift.take_effect(self.config.seed, number, &mut self.people, &self.catalog);
+            self.take_effect(shift, number);
         }
+        while let Some((_, person, by)) = self.turns.pop_if(|(due, ..)| *due <= at) {
+            self.people[person].turn(by, &self.catalog);
+        }
+        self.crowd = self.crowd.filter(|crowd| at < crowd.until);
     }
 
     /// Turns a queue entry into a visit; none where it was only put off.
@@ -312,7 +353,9 @@ impl World {
             Purpose::Page,
             [due.person as u64, due.session, u64::from(page), 0],
         );
-        let searches = page == 0 && dice.chance(self.config.organic_share);
+        let usual = self.config.organic_share;
+        let share = if self.crowd.is_some() { Crowd::searches(usual) } else { usual };
+        let searches = page == 0 && dice.chance(share);
         let (intent, surface) = match (searches, due.context) {
             (true, _) => (Intent::Search, "search"),
             (false, Some(_)) => (Intent::Feed, "up_next"),
@@ -337,6 +380,10 @@ impl World {
     /// only just been closed.
     fn start_session(&mut self, due: Due) -> Option<u32> {
         let person = &mut self.people[due.person];
+        if due.session <= person.session {
+            // A crowd has brought them earlier.
+            return None;
+        }
         let rested = person.busy_until.plus_millis(SESSION_GAP_MS);
         if rested > due.at {
             self.queue.push(Reverse(Due { at: rested, ..due }));
@@ -357,7 +404,7 @@ impl World {
             return;
         }
         page.pass(300.0 + eye.exponential(GLANCE_MS));
-        let chance = self.chance(&self.people[visit.person], taste, item);
+        let chance = self.chance(&self.people[visit.person], taste, item, visit.at);
         if self.dice(Purpose::Click, visit, item as u64).chance(chance) {
             let chosen = &self.catalog.items[item];
             let mut dice = self.dice(Purpose::Watch, visit, item as u64);
@@ -378,13 +425,24 @@ impl World {
         }
     }
 
+    /// What a crowd has come for, where there is one and the person does not know it yet.
+    fn sought(&self, visit: &Visit) -> Option<usize> {
+        let item = self.crowd?.item;
+        (!self.people[visit.person].memory.watched(item)).then_some(item)
+    }
+
+    /// The weights of finding items are made anew with the next search.
+    pub(super) fn forget_discovery(&mut self) {
+        self.discovery.0 = i64::MIN;
+    }
+
     /// An item a person picks for themselves; none where nothing new is to be found.
     fn browse(&self, dice: &mut Dice, person: usize, taste: Taste) -> Option<usize> {
         let memory = &self.people[person].memory;
         let found = (0..BROWSED).map(|_| dice.weighted(&self.discovery.1)).collect::<Vec<_>>();
         let likings = found.iter().map(|&index| {
             let item = &self.catalog.items[index];
-            let known = memory.watched(index) || item.published > self.now;
+            let known = memory.watched(index) || !item.is_there(self.now);
             if known { 0.0 } else { (FIT_WEIGHT * taste.dot(item.taste)).exp() }
         });
         let sums = super::dice::cumulative(likings);

@@ -27,6 +27,7 @@ fn record(item: &Item) -> CatalogItem {
         categories: item.categories.clone(),
         duration_ms: item.duration_ms,
         published: Some(item.published),
+        available_until: item.withdrawn,
         ..CatalogItem::new(item.id.clone())
     }
 }

@@ -4,6 +4,8 @@
 //! Visits are opened in event-time order and closed in the order they were opened, a bounded
 //! number at a time; each closing makes room for exactly one more. So, at full speed, what the
 //! world sees depends on the lists alone and not on how fast they came.
+//!
+//! Scenarios begin at their event time, or between two visits when they are asked for.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -12,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::control::Control;
 use super::lists::{Lists, Policy};
+use super::record::{Record, Versions};
 use super::settings::{ANSWER_MS, Settings, may_open};
 use super::tally::Tally;
 use crate::cli::Failure;
@@ -23,8 +27,8 @@ use crate::event::{After, Device, EventKind, Reply, Request, Source, UserEvent};
 use crate::ids::{ItemId, UserId};
 use crate::kafka::{Delivery, ProducerKind, TopicPartition};
 use crate::runtime::Stop;
-use crate::simulation::{Action, Intent, Response, Visit, World};
-use crate::time::wall_now;
+use crate::simulation::{Action, Fate, Fault, Intent, Response, Scenario, Truth, Visit, World};
+use crate::time::{EventTime, wall_now};
 
 /// How long the first reply may take: a worker that has just started restores its shards first.
 const FIRST_REPLY: Duration = Duration::from_secs(30);
@@ -36,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A world that runs in the background.
 pub struct Driver {
     tally: Arc<Mutex<Tally>>,
-    thread: JoinHandle<Result<(), Failure>>,
+    thread: JoinHandle<Result<Record, Failure>>,
 }
 
 impl Driver {
@@ -53,9 +57,18 @@ impl Driver {
             Policy::Served => Some(RequestClient::connect(config)?),
             _ => None,
         };
+        let control = if settings.listens { Some(Control::listen(config)?) } else { None };
         let tally = Arc::new(Mutex::new(Tally::default()));
         let (inform, news) = channel();
+        let mut to_come = settings.truths.clone();
+        to_come.sort_by_key(|truth| std::cmp::Reverse(truth.at));
+        let mut settings = settings;
+        settings.commands.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let run = Run {
+            config: config.clone(),
+            control,
+            to_come,
+            record: Record::default(),
             lists: Lists::new(&world, settings.policy),
             pacer: Pacer::new(settings.speed),
             events: EventSender::new(config, ProducerKind::Durable)?,
@@ -89,9 +102,9 @@ impl Driver {
     ///
     /// # Errors
     /// Where it ended because something failed.
-    pub fn join(self) -> Result<Tally, Failure> {
-        self.thread.join().map_err(|_| "the simulation panicked")??;
-        Ok(lock(&self.tally).clone())
+    pub fn join(self) -> Result<(Tally, Record), Failure> {
+        let record = self.thread.join().map_err(|_| "the simulation panicked")??;
+        Ok((lock(&self.tally).clone(), record))
     }
 }
 
@@ -122,6 +135,8 @@ enum Stage {
 
 struct List {
     items: Vec<ItemId>,
+    /// Version of the model that made it.
+    version: String,
     degraded: bool,
     /// Whether it lacks the user's own last events.
     stale: bool,
@@ -137,10 +152,16 @@ struct Known {
     waiting: Option<u64>,
     /// Items lately shown to them, oldest first.
     shown: VecDeque<ItemId>,
+    versions: Versions,
 }
 
 struct Run {
+    config: Config,
     settings: Settings,
+    control: Option<Control>,
+    /// What is known to happen, the next one last.
+    to_come: Vec<Truth>,
+    record: Record,
     world: World,
     lists: Lists,
     pacer: Pacer,
@@ -158,10 +179,12 @@ struct Run {
 }
 
 impl Run {
-    fn run(mut self) -> Result<(), Failure> {
+    fn run(mut self) -> Result<Record, Failure> {
         self.await_worker()?;
         self.begun = Instant::now();
         while !self.stop.is_requested() {
+            let asked = self.control.as_mut().map(Control::asked).unwrap_or_default();
+            asked.into_iter().for_each(|scenario| self.inject(scenario));
             let due_in = self.open_visits()?;
             if self.window.is_empty() {
                 match due_in {
@@ -179,6 +202,43 @@ impl Run {
         self.events.flush(FLUSH_LIMIT)?;
         while let Ok(news) = self.news.try_recv() {
             self.take_in(news)?;
+        }
+        Ok(self.record)
+    }
+
+    /// Lets a scenario begin with the next visit.
+    fn inject(&mut self, scenario: Scenario) {
+        let at = self.world.next_at().unwrap_or(self.world.now());
+        let plan = scenario.plan(at, at);
+        plan.shifts.into_iter().for_each(|shift| self.world.apply(shift));
+        self.settings.faults.extend(plan.faults);
+        self.to_come.push(plan.truth);
+        self.to_come.sort_by_key(|truth| std::cmp::Reverse(truth.at));
+    }
+
+    /// Tells of what has begun by `at`.
+    fn begin_scenarios(&mut self, at: EventTime) -> Result<(), Failure> {
+        while let Some(truth) = self.to_come.pop_if(|truth| truth.at <= at) {
+            let scenario = truth.scenario;
+            eprintln!("{scenario} begins: {}", scenario.about());
+            self.record.begin(truth);
+            if scenario == Scenario::CreatorLeaves {
+                // The platform says which items are gone.
+                super::catalog::publish(&self.config, &self.world)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs what is to be run by `at`.
+    fn run_commands(&mut self, at: EventTime) -> Result<(), Failure> {
+        while let Some((_, command)) = self.settings.commands.pop_if(|(due, _)| *due <= at) {
+            let mut shell = std::process::Command::new("sh");
+            // What it prints is not the summary.
+            let status = shell.args(["-c", &command]).stdout(std::io::stderr()).status()?;
+            if !status.success() {
+                return Err(format!("{command:?} ended with {status}").into());
+            }
         }
         Ok(())
     }
@@ -221,11 +281,15 @@ impl Run {
             if self.window.len() >= self.settings.in_flight || !may_open(at, oldest) {
                 return Ok(Some(LOOK));
             }
-            let due_in = self.pacer.until(at);
-            if !due_in.is_zero() {
-                return Ok(Some(due_in));
+            if at >= self.settings.head_start {
+                let due_in = self.pacer.until(at);
+                if !due_in.is_zero() {
+                    return Ok(Some(due_in));
+                }
             }
             let Some(visit) = self.world.next_visit() else { break };
+            self.run_commands(visit.at)?;
+            self.begin_scenarios(visit.at)?;
             self.open(visit)?;
         }
         // Whoever continues their session may still come.
@@ -246,7 +310,8 @@ impl Run {
         let number = self.first + self.window.len() as u64;
         let stage = if self.client.is_none() {
             let items = self.lists.list(&self.world, &visit, self.settings.count);
-            Stage::Settled(Some(List { items, degraded: false, stale: false }))
+            let version = String::new();
+            Stage::Settled(Some(List { items, version, degraded: false, stale: false }))
         } else {
             let known = self.people.entry(visit.user.clone()).or_default();
             if known.under_way > 0 {
@@ -344,6 +409,7 @@ impl Run {
         let Stage::Asked { since, .. } = open.stage else { return };
         open.stage = Stage::Settled(reply.error.is_none().then(|| List {
             items: reply.items.iter().map(|i| ItemId::from(i.item.as_str())).collect(),
+            version: reply.model_version,
             degraded: !reply.degraded.is_empty(),
             stale: reply.after == After::Missed,
         }));
@@ -387,9 +453,18 @@ impl Run {
         };
         self.first += 1;
         // Without a list the person leaves, and comes back another time.
-        let Some(list) = list else { return Ok(()) };
+        let Some(list) = list else {
+            self.record.fail(&visit);
+            return Ok(());
+        };
+        let known = self.people.entry(visit.user.clone()).or_default();
+        if known.versions.answer(&visit.session, &list.version) {
+            self.record.mix();
+        }
+        self.record.compare(&self.world, &visit, &list.items);
         let response = self.world.respond(&visit, &list.items, visit.at.plus_millis(ANSWER_MS));
         self.lists.learn(&visit, &response);
+        self.record.respond(&visit, &response);
         {
             let mut tally = lock(&self.tally);
             tally.lists += 1;
@@ -420,13 +495,21 @@ impl Run {
         request: Option<&str>,
     ) -> Result<(), Failure> {
         for action in &response.actions {
+            let fate = Fault::fate_of_all(&self.settings.faults, visit, action);
+            if fate == Fate::Lost {
+                continue;
+            }
             let event = event(visit, action, request);
             let (inform, user, source) = (self.inform.clone(), visit.user.clone(), event.source());
             let delivery = Delivery::Call(Box::new(move |result| {
                 drop(inform.send(News::Delivered { user, source, result }));
             }));
             self.people.entry(visit.user.clone()).or_default().under_way += 1;
-            self.events.send(&event, delivery)?;
+            if fate == Fate::Damaged {
+                self.events.send_damaged(&event, delivery)?;
+            } else {
+                self.events.send(&event, delivery)?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lists::Policy;
 use crate::cli::Failure;
 use crate::cli::pace::Speed;
-use crate::simulation::{Shift, World, WorldConfig};
+use crate::simulation::{Fault, Plan, Shift, Truth, World, WorldConfig};
 use crate::time::{EventTime, MINUTE_MS};
 
 /// What a person waits for a list, in event time. The same for every policy, so that they are
@@ -25,8 +25,18 @@ pub fn may_open(at: EventTime, oldest: Option<EventTime>) -> bool {
 pub struct Settings {
     /// The world.
     pub world: WorldConfig,
-    /// Changes of its people.
+    /// Changes of it.
     pub shifts: Vec<Shift>,
+    /// What goes wrong between it and the platform.
+    pub faults: Vec<Fault>,
+    /// What is known beforehand to happen.
+    pub truths: Vec<Truth>,
+    /// Commands for the shell, each when the world has come so far; it waits until they have ended.
+    pub commands: Vec<(EventTime, String)>,
+    /// Whether it hears what is asked on the topic `simulation-control`.
+    pub listens: bool,
+    /// Before this time it goes as fast as it can.
+    pub head_start: EventTime,
     /// Who makes the lists.
     pub policy: Policy,
     /// Items on a list.
@@ -49,6 +59,11 @@ impl Settings {
         Self {
             world: WorldConfig::default(),
             shifts: Vec::new(),
+            faults: Vec::new(),
+            truths: Vec::new(),
+            commands: Vec::new(),
+            listens: false,
+            head_start: EventTime::from_millis(i64::MIN),
             policy,
             count: 10,
             exclude_shown: 0,
@@ -57,6 +72,13 @@ impl Settings {
             timeout: Duration::from_secs(5),
             wall_limit: None,
         }
+    }
+
+    /// Lets a scenario happen.
+    pub fn add(&mut self, plan: Plan) {
+        self.shifts.extend(plan.shifts);
+        self.faults.extend(plan.faults);
+        self.truths.push(plan.truth);
     }
 
     /// The world with its shifts planned.
