@@ -4,7 +4,7 @@ ENV := . scripts/env.sh &&
 FOR ?= 60s
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo demo-train test bench lint docs screenshot broker-up broker-down clean-state
+.PHONY: help setup build install demo demo-train loop test bench lint docs screenshot broker-up broker-down clean-state
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ demo: ## Watch it work on a real broker; FOR=60s, ARGS='more flags'
 
 demo-train: ## A first model from its own traffic: lake, training, report, promotion; DAYS=4
 	@scripts/demo-train.sh
+
+loop: ## The closed loop against scenarios, in compressed event time; SCENARIOS='taste-shift …'
+	@scripts/loop.sh
 
 test: ## Lint, build, every test on a real broker, a short demo
 	@scripts/test.sh

@@ -10,6 +10,7 @@ mod record;
 mod scramble;
 mod settings;
 mod tally;
+mod trainings;
 mod verdict;
 
 use std::process::ExitCode;
@@ -90,6 +91,10 @@ pub struct Args {
     /// Event time at the beginning for which --speed does not hold
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     head_start: Duration,
+    /// What a training takes of the world's time once it is asked for, however long it takes here: the
+    /// world waits for it. For runs beside `driftline train --watch`
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    training_takes: Option<Duration>,
     /// Who makes the lists
     #[arg(long, value_enum, default_value_t = Policy::Served)]
     policy: Policy,
@@ -257,6 +262,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
             .map(|(at, c)| (start.plus_millis(millis(*at)), c.clone()))
             .collect(),
         listens: args.listen,
+        training_ms: args.training_takes.map(millis),
         head_start: start.plus_millis(millis(args.head_start)),
         ..Settings::new(args.policy, args.speed)
     };

@@ -291,7 +291,7 @@ impl TopicsConfig {
     }
 
     /// Topic of what is asked of a running simulation.
-    pub fn gateway_simulation(&self) -> String {
+    pub fn simulation_control(&self) -> String {
         self.named("simulation-control")
     }
 

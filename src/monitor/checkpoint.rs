@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Settings, Watch};
 
 /// Raised with every change of what is stored: an older state is not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FILE: &str = "state.json";
 
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Settings;
 use super::limit::Limit;
 use super::merging::Minute;
+use super::pairing::Pairing;
 use crate::event::MetricKind;
 use crate::time::EventTime;
 use crate::trigger::Finding;
@@ -51,6 +52,7 @@ pub struct Checks {
     settings: Settings,
     minutes: VecDeque<Sums>,
     usual: Usual,
+    pairing: Pairing,
     /// Items shown since the newest minute with a click, and with a watch.
     without_clicks: i64,
     without_watches: i64,
@@ -67,6 +69,7 @@ impl Checks {
             settings,
             minutes: VecDeque::new(),
             usual: Usual::default(),
+            pairing: Pairing::default(),
             without_clicks: 0,
             without_watches: 0,
             empty: 0,
@@ -89,6 +92,7 @@ impl Checks {
         let since = |before: i64, seen: i64| if seen > 0 { 0 } else { before + sums.impressions };
         self.without_clicks = since(self.without_clicks, sums.clicks);
         self.without_watches = since(self.without_watches, sums.watches);
+        self.pairing.update(sums.clicks, sums.watches);
         self.minutes.push_back(sums);
         if self.minutes.len() > MINUTES
             && let Some(oldest) = self.minutes.pop_front()
@@ -154,6 +158,15 @@ impl Checks {
                 );
                 findings.push(quality(name, what, 0.0, expected, shown, reason));
             }
+        }
+        if let Some(missing) = self.pairing.missing() {
+            let (observed, usual) = (missing.observed, missing.usual);
+            let reason = format!(
+                "There were {observed:.2} clicks for a watch, where {usual:.2} are usual: some \
+                 clients send only one of both."
+            );
+            let unit = "clicks per watch";
+            findings.push(quality("clicks_per_watch", unit, observed, usual, missing.n, reason));
         }
         let degraded = all.degraded as f64 / all.lists.max(1) as f64;
         let limit = self.settings.max_degraded_share;

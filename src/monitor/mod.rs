@@ -13,6 +13,7 @@ mod leader;
 mod limit;
 mod merging;
 mod outcomes;
+mod pairing;
 pub mod plot;
 mod settings;
 #[cfg(test)]

@@ -241,6 +241,16 @@ fn a_client_that_sends_no_clicks_asks_for_people_and_not_for_a_retrain() {
 }
 
 #[test]
+fn most_clients_that_send_no_clicks_ask_for_people_before_they_are_taken_for_a_drop() {
+    let (mut world, mut watch) = learnt(4);
+    world.change = Box::new(|window| window.clicks /= 3);
+    let told = world.play(&mut watch, 120);
+    assert!(!asked(&told).contains(&TriggerAction::Retrain), "{told:#?}");
+    let first = told.iter().find(|t| t.action != TriggerAction::None).unwrap();
+    assert_eq!(first.metric.name, "clicks_per_watch");
+}
+
+#[test]
 fn degraded_lists_and_late_outcomes_are_found() {
     let (mut world, mut watch) = learnt(5);
     world.change = Box::new(|window| window.degraded_lists = 40);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::trainings::from_its_end;
 use crate::cli::{Failure, cluster};
 use crate::config::Config;
 use crate::kafka::{Delivery, Outgoing, Producer, ProducerKind, WholeTopic};
@@ -36,13 +37,7 @@ impl Control {
     pub fn listen(config: &Config) -> Result<Self, Failure> {
         let name = config.topics.simulation_control();
         cluster::require(&cluster::connect(config)?.1, &[&name])?;
-        let mut topic = WholeTopic::open(&config.kafka.client(), &name, "driftline-simulation")?;
-        for partition in 0..topic.partitions() {
-            let (_, end) = topic.bounds(partition)?;
-            topic.start_at(partition, end);
-        }
-        topic.mark_end()?;
-        Ok(Self { topic, looked: Instant::now() })
+        Ok(Self { topic: from_its_end(config, &name)?, looked: Instant::now() })
     }
 
     /// The scenarios that were asked for since the last look. What cannot be read is said and passed

@@ -19,6 +19,7 @@ use super::lists::{Lists, Policy};
 use super::record::{Record, Versions};
 use super::settings::{ANSWER_MS, Settings, may_open};
 use super::tally::Tally;
+use super::trainings::Trainings;
 use crate::cli::Failure;
 use crate::cli::pace::Pacer;
 use crate::client::{Asked, Asking, EventSender, RequestClient};
@@ -58,6 +59,8 @@ impl Driver {
             _ => None,
         };
         let control = if settings.listens { Some(Control::listen(config)?) } else { None };
+        let follow = |takes| Trainings::follow(config, takes);
+        let trainings = settings.training_ms.map(follow).transpose()?;
         let tally = Arc::new(Mutex::new(Tally::default()));
         let (inform, news) = channel();
         let mut to_come = settings.truths.clone();
@@ -67,6 +70,7 @@ impl Driver {
         let run = Run {
             config: config.clone(),
             control,
+            trainings,
             to_come,
             record: Record::default(),
             lists: Lists::new(&world, settings.policy),
@@ -159,6 +163,7 @@ struct Run {
     config: Config,
     settings: Settings,
     control: Option<Control>,
+    trainings: Option<Trainings>,
     /// What is known to happen, the next one last.
     to_come: Vec<Truth>,
     record: Record,
@@ -239,6 +244,7 @@ impl Run {
             if !status.success() {
                 return Err(format!("{command:?} ended with {status}").into());
             }
+            self.pacer = Pacer::new(self.settings.speed);
         }
         Ok(())
     }
@@ -279,6 +285,13 @@ impl Run {
             let Some(at) = self.world.next_at() else { break };
             let oldest = self.window.front().map(|open| open.visit.at);
             if self.window.len() >= self.settings.in_flight || !may_open(at, oldest) {
+                return Ok(Some(LOOK));
+            }
+            if let Some(trainings) = &mut self.trainings
+                && trainings.hold(self.world.now())?
+            {
+                // It goes on at its pace: what it stood still for is not made up for.
+                self.pacer = Pacer::new(self.settings.speed);
                 return Ok(Some(LOOK));
             }
             if at >= self.settings.head_start {

@@ -25,6 +25,9 @@ pub struct JudgeArgs {
     /// The same of a world that has nothing to get over
     #[arg(long, value_name = "FILE")]
     oracle: Option<PathBuf>,
+    /// What the table calls it [default: the scenario's name]
+    #[arg(long)]
+    label: Option<String>,
     /// Draw click rates over event time
     #[arg(long, value_name = "SVG")]
     plot: Option<PathBuf>,
@@ -49,7 +52,10 @@ pub fn judge(args: &JudgeArgs, config: &Config) -> Result<(), Failure> {
     let world: World = read(&args.world)?;
     let oracle: Option<World> = args.oracle.as_deref().map(read).transpose()?;
     let (_, told) = triggers::read(config)?;
-    let verdict = verdict::judge(&world, &told, versions(config)?, oracle.as_ref())?;
+    let mut verdict = verdict::judge(&world, &told, versions(config)?, oracle.as_ref())?;
+    if let Some(label) = &args.label {
+        verdict.scenario.clone_from(label);
+    }
     if let Some(path) = &args.plot {
         let drawn = plot::svg(&world, oracle.as_ref(), &verdict);
         fs::write(path, drawn).map_err(|e| format!("{}: {e}", path.display()))?;

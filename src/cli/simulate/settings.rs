@@ -35,6 +35,8 @@ pub struct Settings {
     pub commands: Vec<(EventTime, String)>,
     /// Whether it hears what is asked on the topic `simulation-control`.
     pub listens: bool,
+    /// What a training that is asked for takes of its time; none where it does not wait for any.
+    pub training_ms: Option<i64>,
     /// Before this time it goes as fast as it can.
     pub head_start: EventTime,
     /// Who makes the lists.
@@ -63,6 +65,7 @@ impl Settings {
             truths: Vec::new(),
             commands: Vec::new(),
             listens: false,
+            training_ms: None,
             head_start: EventTime::from_millis(i64::MIN),
             policy,
             count: 10,

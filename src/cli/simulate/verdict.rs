@@ -9,6 +9,8 @@ use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 /// What a rate is taken over: a day, so that the hour does not count.
 const SPAN_MS: i64 = DAY_MS;
+/// What is told of the beginning of a world, when lists have nothing to show yet, counts for nothing.
+const BEGINNING_MS: i64 = DAY_MS;
 
 /// The parts of the JSON that `driftline simulate --json` ends with, as far as they are judged by.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -77,7 +79,8 @@ pub struct Verdict {
     pub served_after_minutes: Option<f64>,
     /// From the beginning to the last list of such a version, where an older one serves again.
     pub rolled_back_after_minutes: Option<f64>,
-    /// Click rate of the day before it began, and of the last day.
+    /// Click rate of the day before it began, or of the fourth where it begins with the world; and of
+    /// the last day.
     pub before: f64,
     pub after: f64,
     /// The lowest of six hours in between.
@@ -171,7 +174,9 @@ pub fn judge(
     let spans = (0..).map(|n| at + n * 6 * HOUR_MS).take_while(|from| from + 6 * HOUR_MS <= end);
     let (from, hours) = ((end - SPAN_MS).max(at), &world.hours);
     let after = click_rate(hours, from, end);
-    let (share_before, share_after) = (share(hours, at - SPAN_MS, at), share(hours, from, end));
+    // What begins with the world has no day before: its fourth, when it is warm.
+    let was = if at == begin { at + 4 * SPAN_MS } else { at };
+    let (share_before, share_after) = (share(hours, was - SPAN_MS, was), share(hours, from, end));
     let wanted = scenario.wanted();
     let is_rolled_back = wanted == Some(Asked::Rollback) && left.is_some();
     let is_met = wanted.is_none()
@@ -187,7 +192,7 @@ pub fn judge(
         system_alarms: found.system_alarms,
         served_after_minutes: served.map(minutes),
         rolled_back_after_minutes: left.map(minutes),
-        before: click_rate(hours, at - SPAN_MS, at),
+        before: click_rate(hours, was - SPAN_MS, was),
         after,
         lowest: spans.map(|s| click_rate(hours, s, s + 6 * HOUR_MS)).fold(f64::INFINITY, f64::min),
         share_before,
@@ -225,6 +230,9 @@ impl Found {
         // Two clocks: what workers tell of their answers has the minute of the wall.
         let is_system =
             trigger.metric.kind == MetricKind::System || !event_time.contains(&trigger.emitted_at);
+        if !is_system && trigger.emitted_at < event_time.start + BEGINNING_MS {
+            return;
+        }
         let allowed = scenario.allows(action);
         if is_system && !allowed {
             self.system_alarms.push(alarm(trigger));
@@ -365,6 +373,7 @@ mod tests {
         assert!(!judged("taste-shift", &[]).met && !judged("data-loss", &[]).met);
         let looked = trigger(75, TriggerAction::Investigate, MetricKind::Quality);
         assert!(judged("data-loss", &[looked]).met);
+        assert!(judged("taste-shift", &[retrain(20), retrain(75)]).met, "the world's first day");
         let timer = RetrainTrigger { trigger_type: TriggerType::Schedule, ..retrain(75) };
         assert!(judged("flash-crowd", &[timer]).met);
     }
