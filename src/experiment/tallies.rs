@@ -25,6 +25,12 @@ pub struct Metric {
     denominator: fn(&UserGroup) -> f64,
 }
 
+impl PartialEq for Metric {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl Metric {
     /// All of them. More of each is better.
     pub const ALL: [Self; 5] = [
