@@ -80,14 +80,23 @@ fn events_go_in_and_lists_that_know_them_come_out_over_rest() {
     let gateway = Gateway::start(&site, &[("gateway.api_key", KEY)]);
     gateway.wait_ready();
 
-    let watched = gateway.post("/v1/events/watch", &json!({"user": "me", "item": "v1",
-        "watched_ms": 60_000, "duration_ms": 60_000}));
+    let watched = gateway.post(
+        "/v1/events/watch",
+        &json!({"user": "me", "item": "v1",
+        "watched_ms": 60_000, "duration_ms": 60_000}),
+    );
     assert_eq!(watched.status, 202, "{watched:?}");
-    let clicked = gateway.post("/v1/events/click", &json!({"user": "me", "item": "v2",
-        "event_id": "my-click"}));
+    let clicked = gateway.post(
+        "/v1/events/click",
+        &json!({"user": "me", "item": "v2",
+        "event_id": "my-click"}),
+    );
     assert_eq!(clicked.json()["event_id"], "my-click");
-    let refused = gateway.post("/v1/events/feedback", &json!({"user": "me",
-        "kind": "NOT_INTERESTED", "subject_kind": "ITEM", "subject": "v5"}));
+    let refused = gateway.post(
+        "/v1/events/feedback",
+        &json!({"user": "me",
+        "kind": "NOT_INTERESTED", "subject_kind": "ITEM", "subject": "v5"}),
+    );
     let after: Vec<Value> =
         [&watched, &clicked, &refused].map(|a| a.json()["position"].clone()).to_vec();
     assert!(after[0].as_str().expect("a position").contains("watch-events-"), "{after:?}");
@@ -97,8 +106,12 @@ fn events_go_in_and_lists_that_know_them_come_out_over_rest() {
     assert_eq!(list.status, 200, "{list:?}");
     let reply = list.json();
     assert_eq!((&reply["after"], &reply["user"]), (&json!("SATISFIED"), &json!("me")));
-    let items: Vec<&str> =
-        reply["items"].as_array().expect("items").iter().filter_map(|i| i["item"].as_str()).collect();
+    let items: Vec<&str> = reply["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|i| i["item"].as_str())
+        .collect();
     assert!(!items.is_empty(), "{reply}");
     for known in ["v1", "v2", "v5"] {
         assert!(!items.contains(&known), "{known} is known or refused: {items:?}");
@@ -113,7 +126,10 @@ fn events_go_in_and_lists_that_know_them_come_out_over_rest() {
     assert_eq!(asked.status, 202, "{asked:?}");
     let triggers = site.kafka.read_all(&site.topic("retrain-triggers"));
     let trigger = avro::TRIGGER.decode(triggers[0].value.as_deref().expect("a value"));
-    assert_eq!((&trigger["reason"], &trigger["action"]), (&json!("a new season"), &json!("RETRAIN")));
+    assert_eq!(
+        (&trigger["reason"], &trigger["action"]),
+        (&json!("a new season"), &json!("RETRAIN"))
+    );
     assert_eq!(trigger["event_id"], asked.json()["event_id"]);
 
     assert!(site.dead_letters().is_empty(), "what was taken is what a worker takes");
@@ -159,13 +175,17 @@ fn what_cannot_be_answered_is_refused_with_what_to_do() {
         let answer = gateway.post_with(path, headers, body);
         let said = answer.message();
         assert!(answer.status == *status && said.contains(told), "{path}: {answer:?}");
-        assert!(answer.headers.contains("content-security-policy: default-src 'none'"), "{answer:?}");
+        assert!(
+            answer.headers.contains("content-security-policy: default-src 'none'"),
+            "{answer:?}"
+        );
     }
     assert_eq!(gateway.get(lists).expect("an answer").status, 405);
     let shifted = gateway.post("/api/actions/taste-shift", &json!({"share": 0.5}));
     assert_eq!(shifted.status, 202, "{shifted:?}");
     let wishes = site.kafka.read_all(&site.topic("wishes"));
-    let wish: Value = serde_json::from_slice(wishes[0].value.as_deref().expect("a value")).expect("JSON");
+    let wish: Value =
+        serde_json::from_slice(wishes[0].value.as_deref().expect("a value")).expect("JSON");
     assert_eq!(wish, json!({"share": 0.5, "action": "taste-shift"}));
     gateway.process.drain();
 
@@ -276,7 +296,8 @@ fn the_page_shows_the_loop_and_a_list_that_changes_and_outlives_its_broker() {
     ten_tabs(&browser, &gateway);
 
     first.call("Page.close", json!({}));
-    let asked = gateway.post("/api/actions/retrain", &json!({"reason": "another page listens now"}));
+    let asked =
+        gateway.post("/api/actions/retrain", &json!({"reason": "another page listens now"}));
     assert_eq!(asked.status, 202, "{asked:?}");
     tab.wait_text("#trigger-list", "another page listens now");
 
@@ -326,7 +347,8 @@ fn try_a_list(tab: &Tab<'_>) {
     tab.click(".pick:nth-child(2) .acts button:nth-child(3)");
     tab.wait_text("#try-body details", &format!("does not want {refused}"));
     tab.wait_text("#try-body", "knows your last events");
-    let items = tab.eval("[...document.querySelectorAll('.pick strong')].map((e) => e.textContent)");
+    let items =
+        tab.eval("[...document.querySelectorAll('.pick strong')].map((e) => e.textContent)");
     assert!(!items.as_array().expect("items").contains(&json!(refused)), "{items}");
 }
 
@@ -357,9 +379,7 @@ fn keyboard(tab: &Tab<'_>) {
 
 /// Light, dark and on a phone; nothing is wider than the screen.
 fn looks(tab: &Tab<'_>, folder: &std::path::Path) {
-    let fits = || {
-        tab.eval("document.documentElement.scrollWidth <= innerWidth") == true
-    };
+    let fits = || tab.eval("document.documentElement.scrollWidth <= innerWidth") == true;
     for (width, name) in [(1280, "light"), (1280, "dark"), (800, "tablet"), (360, "phone")] {
         tab.resize(width, 900);
         tab.prefer(if name == "dark" { "dark" } else { "light" });

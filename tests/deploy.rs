@@ -16,7 +16,7 @@ use common::kafka::Out;
 use common::requests::{Ask, Client};
 use driftline::deployment::{GOLDEN_FILE, golden_lists};
 use driftline::event::{
-    Encoding, MetricsWindow, ModelAck, RetrainTrigger, TriggerAction, TriggerState,
+    Encoding, MetricsWindow, ModelAck, RetrainTrigger, TriggerAction, TriggerState, UserGroup,
 };
 use driftline::ids::ItemId;
 use driftline::model::{Basis, Dim, HistoryWeights, Hyperparameters, Position, Training, Vectors};
@@ -103,6 +103,16 @@ impl World {
         for shard in 0..4 {
             for (version, arm, clicks) in arms {
                 let clicks = clicks - 3 + dice.below(7) as i64;
+                // One group of users a minute.
+                let group = UserGroup {
+                    group: (minute % 16) as i32,
+                    lists: 10,
+                    impressions: 100,
+                    clicks,
+                    long_views: clicks / 2,
+                    watched_ms: clicks * 30_000,
+                    ..UserGroup::default()
+                };
                 let window = MetricsWindow {
                     shard,
                     start: 1_700_000_040_000 + minute * MINUTE,
@@ -115,6 +125,7 @@ impl World {
                     clicks,
                     long_views: clicks / 2,
                     watched_ms: clicks * 30_000,
+                    user_groups: vec![group],
                     ..MetricsWindow::default()
                 };
                 all.push(Out {

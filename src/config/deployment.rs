@@ -35,7 +35,7 @@ pub struct DeploymentConfig {
     pub margin: f64,
     /// Probability that a version no worse than that is turned down.
     pub alpha: f64,
-    /// Impressions at which intervals are narrowest.
+    /// Lists at which intervals are narrowest.
     pub tuning: f64,
     /// How many times slower a version's lists may be.
     pub max_slowdown: f64,
@@ -59,7 +59,7 @@ impl Default for DeploymentConfig {
             patience_minutes: 2_880,
             margin: 0.05,
             alpha: 0.05,
-            tuning: 20_000.0,
+            tuning: 5_000.0,
             max_slowdown: 4.0,
             max_failures: 0.01,
         }

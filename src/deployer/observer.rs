@@ -105,7 +105,7 @@ impl Observer {
         any |= each(&mut self.metrics, |record| {
             // Windows of workers are of no use here.
             if let Ok(window) = MetricsWindow::decode(record.value()) {
-                outcomes.take(window);
+                outcomes.take(&window);
             }
             Ok(())
         });

@@ -46,7 +46,7 @@ pub struct Plan {
     pub margin: f64,
     /// Probability that a step turns a candidate down though it is no worse than that.
     pub alpha: f64,
-    /// Impressions at which intervals are narrowest.
+    /// Lists at which intervals are narrowest.
     pub tuning: f64,
     /// How many times slower lists may be.
     pub max_slowdown: f64,

@@ -1,111 +1,71 @@
 //! What came of the lists of a candidate and of the champion beside it, over the same minutes.
 
-use std::collections::BTreeMap;
-
 use crate::event::MetricsWindow;
-use crate::experiment::sequential::{Arm, Comparison, Moments, Rule, compare};
+use crate::experiment::sequential::{Comparison, Rule, compare};
+use crate::experiment::tallies::{Metric, Segment, Tallies, Tally};
 use crate::time::MINUTE_MS;
 
-/// What a candidate must not spoil: ratios of sums in windows, more of each being better.
-pub const GUARDED: [Guarded; 3] = [
-    Guarded { name: "click_rate", numerator: |window| window.clicks as f64 },
-    Guarded { name: "long_view_rate", numerator: |window| window.long_views as f64 },
-    Guarded {
-        name: "watch_seconds_per_impression",
-        numerator: |window| window.watched_ms as f64 / 1_000.0,
-    },
-];
-
-/// A metric per impression.
-pub struct Guarded {
-    /// As `driftline metrics` names it.
-    pub name: &'static str,
-    numerator: fn(&MetricsWindow) -> f64,
-}
-
-/// By shard, minute and surface, the newest revision of what was told.
-type Windows = BTreeMap<(i32, i64, String), MetricsWindow>;
+/// What a candidate must not spoil.
+pub const GUARDED: [&str; 3] = ["click_rate", "long_view_rate", "watch_seconds"];
 
 /// Windows of two versions from one event time on.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    champion: String,
-    candidate: String,
-    arms: (String, String),
+    champion: Segment,
+    candidate: Segment,
     since: i64,
-    of_champion: Windows,
-    of_candidate: Windows,
     newest: i64,
+    tallies: Tallies,
 }
 
 impl Outcomes {
     /// None yet, of versions and the arms by which they serve, of lists of `since` or later.
     pub fn new(champion: (&str, &str), candidate: (&str, &str), since: i64) -> Self {
+        let segment = |(version, arm): (&str, &str)| (version.to_owned(), arm.to_owned());
         Self {
-            champion: champion.0.to_owned(),
-            candidate: candidate.0.to_owned(),
-            arms: (champion.1.to_owned(), candidate.1.to_owned()),
+            champion: segment(champion),
+            candidate: segment(candidate),
             since,
-            ..Self::default()
+            newest: since,
+            tallies: Tallies::new(since, i64::MAX),
         }
     }
 
     /// Takes in a window: those of other versions and times are passed over.
-    pub fn take(&mut self, mut window: MetricsWindow) {
-        if window.start < self.since {
-            return;
-        }
-        self.newest = self.newest.max(window.start);
-        let (version, arm) = (&window.model_version, &window.arm);
-        let windows = if *version == self.candidate && *arm == self.arms.1 {
-            &mut self.of_candidate
-        } else if *version == self.champion && *arm == self.arms.0 {
-            &mut self.of_champion
-        } else {
-            return;
-        };
-        // Only sums are asked for here, and these are most of a window.
-        window.items = Vec::new();
-        window.feature_counts = Vec::new();
-        let key = (window.shard, window.start, window.surface.clone());
-        let known = windows.entry(key).or_default();
-        if known.revision < window.revision {
-            *known = window;
+    pub fn take(&mut self, window: &MetricsWindow) {
+        let is = |segment: &Segment| window.model_version == segment.0 && window.arm == segment.1;
+        if window.start >= self.since && (is(&self.champion) || is(&self.candidate)) {
+            // Where no event time was known, the first minute is where it begins.
+            if self.since == 0 {
+                self.since = window.start;
+            }
+            self.newest = self.newest.max(window.start);
+            self.tallies.take(window);
         }
     }
 
-    /// Minutes of event time of which something is told, from `since` on.
+    /// Minutes of event time of which something is told.
     pub fn minutes(&self) -> i64 {
         ((self.newest - self.since) / MINUTE_MS).max(0)
     }
 
     /// Items that the candidate's lists showed.
     pub fn impressions(&self) -> i64 {
-        self.of_candidate.values().map(|window| window.impressions).sum()
+        self.of(&self.candidate).total().impressions
     }
 
     /// How the candidate does next to the champion, by metric; none of those of which too little is
-    /// known.
+    /// known. Units are groups of users, the clock is lists.
     pub fn compare(&self, rule: Rule) -> Vec<(&'static str, Option<Comparison>)> {
-        let of = |guarded: &Guarded| {
-            let candidate = arm(&self.of_candidate, guarded.numerator);
-            let champion = arm(&self.of_champion, guarded.numerator);
-            (guarded.name, compare(&candidate, &champion, rule))
+        let (candidate, champion) = (self.of(&self.candidate), self.of(&self.champion));
+        let of = |name: &'static str| {
+            let metric = Metric::by_name(name)?;
+            compare(&candidate.arm(metric), &champion.arm(metric), rule)
         };
-        GUARDED.iter().map(of).collect()
+        GUARDED.into_iter().map(|name| (name, of(name))).collect()
     }
-}
 
-/// Sums over minutes of shards: a list's items, and what a user asks for in a minute, are not
-/// independent of each other.
-fn arm(windows: &Windows, numerator: fn(&MetricsWindow) -> f64) -> Arm {
-    let mut units: BTreeMap<(i32, i64), (f64, f64)> = BTreeMap::new();
-    for ((shard, start, _), window) in windows {
-        let unit = units.entry((*shard, *start)).or_default();
-        unit.0 += numerator(window);
-        unit.1 += window.impressions as f64;
+    fn of(&self, wanted: &Segment) -> Tally {
+        self.tallies.of(|segment| segment == wanted)
     }
-    let mut moments = Moments::default();
-    units.values().for_each(|(numerator, impressions)| moments.add(*numerator, *impressions));
-    Arm { observations: moments.denominator as u64, moments }
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::event::{
-    CandidateState, MetricsWindow, ModelAck, ModelControl, Phase, RolloutArm, ServedBy,
+    CandidateState, MetricsWindow, ModelAck, ModelControl, Phase, RolloutArm, ServedBy, UserGroup,
 };
 use crate::model::BasisVersion;
 use crate::time::MINUTE_MS;
@@ -29,7 +29,7 @@ fn plan() -> Plan {
         patience_minutes: 2_000,
         margin: 0.1,
         alpha: 0.05,
-        tuning: 20_000.0,
+        tuning: 5_000.0,
         max_slowdown: 4.0,
         max_failures: 0.01,
     }
@@ -189,7 +189,7 @@ impl Brain {
             }
         }
         self.read = log.len();
-        windows[self.windows_read..].iter().for_each(|w| self.outcomes.take(w.clone()));
+        windows[self.windows_read..].iter().for_each(|window| self.outcomes.take(window));
         self.windows_read = windows.len();
     }
 }
@@ -256,6 +256,17 @@ impl World {
                 (0..impressions).filter(|_| dice.random_bool(*rate)).count() as i64
             };
             let (clicks, long_views) = (hits(&mut self.dice), hits(&mut self.dice));
+            let watched_ms = long_views * 60_000;
+            // One group of users a minute.
+            let group = UserGroup {
+                group: (self.now_ms / TICK_MS) as i32 % 16,
+                lists: impressions / 10,
+                impressions,
+                clicks,
+                long_views,
+                watched_ms,
+                ..UserGroup::default()
+            };
             self.windows.push(MetricsWindow {
                 shard,
                 start: self.event_time(),
@@ -265,7 +276,8 @@ impl World {
                 impressions,
                 clicks,
                 long_views,
-                watched_ms: long_views * 60_000,
+                watched_ms,
+                user_groups: vec![group],
                 ..MetricsWindow::default()
             });
         }

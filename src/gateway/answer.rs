@@ -170,9 +170,7 @@ async fn admitted(shared: &Arc<Shared>, request: Request, next: Next) -> Respons
     let most = std::time::Duration::from_millis(shared.config.gateway.deadline_ms + 1_000);
     match tokio::time::timeout(most, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            Refusal::timeout("the call took longer than gateway.deadline_ms").into_response()
-        }
+        Err(_) => Refusal::timeout("the call took longer than gateway.deadline_ms").into_response(),
     }
 }
 

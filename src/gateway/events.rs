@@ -29,7 +29,8 @@ pub async fn send(
         "click" => EventTopic::Click,
         "feedback" => EventTopic::Feedback,
         _ => {
-            let message = format!("there are no {kind} events: watch, click and feedback are taken");
+            let message =
+                format!("there are no {kind} events: watch, click and feedback are taken");
             return Err(Refusal::not_found(message));
         }
     };
@@ -98,14 +99,18 @@ async fn delivered(clients: &Clients, event: &Event, limit: Duration) -> Result<
     let call = Box::new(move |result: Result<(i32, i64), String>| drop(answer.send(result)));
     match event.read()? {
         Read::User(user) => clients.events.send(&user, Delivery::Call(call))?,
-        Read::Feedback(feedback) => clients.events.send_feedback(&feedback, Delivery::Call(call))?,
+        Read::Feedback(feedback) => {
+            clients.events.send_feedback(&feedback, Delivery::Call(call))?
+        }
     }
     let topic = clients.events.topic(event.topic).to_owned();
     match tokio::time::timeout(limit, position).await {
         Ok(Ok(Ok((partition, offset)))) => {
             Ok(format!("{}@{offset}", TopicPartition { topic, partition }))
         }
-        Ok(Ok(Err(error))) => Err(Refusal::unavailable(format!("the event was not taken: {error}"))),
+        Ok(Ok(Err(error))) => {
+            Err(Refusal::unavailable(format!("the event was not taken: {error}")))
+        }
         _ => Err(Refusal::timeout(
             "the brokers have not said that they have the event; it may still arrive. Send it again \
              with the same event_id: it counts once",

@@ -66,7 +66,8 @@ pub fn routes() -> Router<Arc<Shared>> {
 async fn file(headers: HeaderMap, kind: &'static str, text: &'static str, tag: String) -> Response {
     // Asked for each time: a new program brings a new page.
     let own = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag.clone())];
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let known =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     if known {
         return (StatusCode::NOT_MODIFIED, own).into_response();
     }

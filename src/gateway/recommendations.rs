@@ -51,12 +51,14 @@ impl Wish {
         };
         let time = match object.remove("deadline_ms") {
             None | Some(Value::Null) => most_ms,
-            Some(given) => given.as_u64().filter(|ms| (1..=most_ms).contains(ms)).ok_or_else(|| {
-                Refusal::bad(format!(
-                    "deadline_ms is {given}; it counts milliseconds from now, 1 to {most_ms} \
+            Some(given) => {
+                given.as_u64().filter(|ms| (1..=most_ms).contains(ms)).ok_or_else(|| {
+                    Refusal::bad(format!(
+                        "deadline_ms is {given}; it counts milliseconds from now, 1 to {most_ms} \
                      (gateway.deadline_ms)"
-                ))
-            })?,
+                    ))
+                })?
+            }
         };
         let bytes = Value::Object(object).to_string();
         let (_, request) = decode_request(bytes.as_bytes());

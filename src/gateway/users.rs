@@ -66,7 +66,9 @@ fn look(config: &Config) -> Result<Vec<String>, KafkaError> {
     while left > 0 && Instant::now() < until {
         let Some(record) = reader.poll(Duration::from_millis(50)) else { continue };
         left -= 1;
-        let Some(user) = record.key().and_then(|key| std::str::from_utf8(key).ok()) else { continue };
+        let Some(user) = record.key().and_then(|key| std::str::from_utf8(key).ok()) else {
+            continue;
+        };
         match users.iter_mut().find(|(known, _)| known == user) {
             Some((_, events)) => *events += 1,
             None => users.push((user.to_owned(), 1)),

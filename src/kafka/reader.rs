@@ -40,10 +40,7 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
-fn listed(
-    partitions: &[TopicPartition],
-    offset: Offset,
-) -> Result<TopicPartitionList, KafkaError> {
+fn listed(partitions: &[TopicPartition], offset: Offset) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for tp in partitions {
         list.add_partition_offset(&tp.topic, tp.partition, offset)
@@ -196,7 +193,8 @@ impl Reader {
         // A time that is the mark of the end asks for the end.
         let list = listed(partitions, Offset::End)?;
         let told = self.consumer.offsets_for_times(list, timeout);
-        told.map(|told| in_order(partitions, &told)).map_err(|e| KafkaError::new("ends of topics", e))
+        told.map(|told| in_order(partitions, &told))
+            .map_err(|e| KafkaError::new("ends of topics", e))
     }
 
     /// The first offsets present of many partitions, as [`Reader::ends`].

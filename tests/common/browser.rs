@@ -109,7 +109,8 @@ impl Browser {
         tab.resize(width, height);
         tab.call("Page.navigate", json!({ "url": url }));
         eventually("the page is loaded", || {
-            (tab.eval("document.readyState") == "complete" && tab.eval("location.href") != "about:blank")
+            (tab.eval("document.readyState") == "complete"
+                && tab.eval("location.href") != "about:blank")
                 .then_some(())
         });
         tab

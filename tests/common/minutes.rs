@@ -57,7 +57,8 @@ impl World {
             "watches": 4 * clicks, "long_views": long_views, "completions": long_views / 2,
             "watched_ms": long_views * 30_000});
         if self.predicts {
-            let loss = -(clicks as f64 * 0.05f64.ln() + (impressions - clicks) as f64 * 0.95f64.ln());
+            let loss =
+                -(clicks as f64 * 0.05f64.ln() + (impressions - clicks) as f64 * 0.95f64.ln());
             window["predicted"] = impressions.into();
             window["predicted_clicks_e6"] = (50_000 * impressions).into();
             window["predicted_long_views_e6"] = (100_000 * impressions).into();
@@ -75,4 +76,3 @@ impl World {
         }
     }
 }
-

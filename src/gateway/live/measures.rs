@@ -253,7 +253,9 @@ struct Minute {
 fn minute_of(told: &Judged<'_>) -> Minute {
     let mut values = Hour::default();
     for (definition, judgement) in &told.metrics {
-        let Some(place) = CHARTED.iter().position(|name| *name == definition.name) else { continue };
+        let Some(place) = CHARTED.iter().position(|name| *name == definition.name) else {
+            continue;
+        };
         let (sum, n) = (definition.of)(told.all);
         let n = n.max(0) as f64;
         let mut value = Value4 { sum: sum * definition.scale, n, ..Value4::default() };

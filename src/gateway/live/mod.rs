@@ -178,10 +178,8 @@ pub async fn stream(shared: State) -> Response {
         Some((Ok::<_, Infallible>(event), page))
     });
     // Proxies hold streams back otherwise.
-    let headers = [
-        (header::CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
+    let headers =
+        [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
     (headers, Sse::new(events)).into_response()
 }
 
