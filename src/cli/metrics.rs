@@ -92,14 +92,10 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn read(config: &Config) -> Result<Told, Failure> {
-    let topic = config.topics.metrics();
-    cluster::require(&cluster::connect(config)?.1, &[&topic])?;
-    let mut reader = WholeTopic::open(&config.kafka.client(), &topic, "driftline-metrics")?;
-    reader.mark_end()?;
     let mut told = Told::default();
-    while !reader.is_at_mark() {
-        let Some(record) = reader.poll(Duration::from_millis(100)) else { continue };
-        if let Ok(window) = MetricsWindow::decode(record.value()) {
+    each(config, |one| match one {
+        Record::Answered(window) => told.workers.push(window),
+        Record::Came(window) => {
             let MetricsWindow { start, shard, .. } = window;
             let key = (
                 start,
@@ -113,9 +109,41 @@ pub(super) fn read(config: &Config) -> Result<Told, Failure> {
                 Entry::Occupied(mut known) => drop(known.insert(window)),
                 Entry::Vacant(free) => drop(free.insert(window)),
             }
+        }
+    })?;
+    Ok(told)
+}
+
+/// Reads what came of lists, as it was told: revisions and repetitions too.
+pub(super) fn each_window(
+    config: &Config,
+    mut take: impl FnMut(&MetricsWindow),
+) -> Result<(), Failure> {
+    each(config, |one| {
+        if let Record::Came(window) = one {
+            take(&window);
+        }
+    })
+}
+
+/// What a record of the topic is.
+enum Record {
+    Came(MetricsWindow),
+    Answered(ServingWindow),
+}
+
+fn each(config: &Config, mut take: impl FnMut(Record)) -> Result<(), Failure> {
+    let topic = config.topics.metrics();
+    cluster::require(&cluster::connect(config)?.1, &[&topic])?;
+    let mut reader = WholeTopic::open(&config.kafka.client(), &topic, "driftline-metrics")?;
+    reader.mark_end()?;
+    while !reader.is_at_mark() {
+        let Some(record) = reader.poll(Duration::from_millis(100)) else { continue };
+        if let Ok(window) = MetricsWindow::decode(record.value()) {
+            take(Record::Came(window));
         } else {
             match ServingWindow::decode(record.value()) {
-                Ok(window) => told.workers.push(window),
+                Ok(window) => take(Record::Answered(window)),
                 Err(error) => {
                     let (partition, offset) = (record.partition(), record.offset());
                     eprintln!("{topic}-{partition}@{offset} is passed over: {error}");
@@ -123,7 +151,7 @@ pub(super) fn read(config: &Config) -> Result<Told, Failure> {
             }
         }
     }
-    Ok(told)
+    Ok(())
 }
 
 fn group(by: By, window: &MetricsWindow) -> String {

@@ -11,6 +11,7 @@ mod deploy;
 mod doctor;
 mod drift;
 mod evaluate;
+mod experiments;
 mod interrupt;
 mod item_state;
 mod lake;
@@ -109,6 +110,8 @@ enum Command {
     Models(models::Args),
     /// Try versions beside the one that serves, and let them serve or turn them down
     Deploy(deploy::Args),
+    /// Serve users by arms, and see which is better
+    Experiments(experiments::Args),
     /// See what came of lists, and what workers answered
     Metrics(metrics::Args),
     /// Watch the metrics, and tell when something has to be done
@@ -178,6 +181,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Train(args) => train::run(&args, &config),
         Command::Models(args) => models::run(&args, &config),
         Command::Deploy(args) => deploy::run(&args, &config),
+        Command::Experiments(args) => experiments::run(&args, &config),
         Command::Metrics(args) => metrics::run(&args, &config),
         Command::Monitor(args) => monitor::run(&args, &config),
         Command::Triggers(args) => triggers::run(&args, &config),

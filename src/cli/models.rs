@@ -104,7 +104,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
 }
 
 /// A time for people: minutes are enough.
-fn time(ms: i64) -> String {
+pub(super) fn time(ms: i64) -> String {
     chrono::DateTime::from_timestamp_millis(ms)
         .map_or_else(|| ms.to_string(), |at| at.format("%Y-%m-%d %H:%M").to_string())
 }

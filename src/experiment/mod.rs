@@ -8,12 +8,14 @@
 //! - [`running`] is how all of them together serve a request.
 //! - [`hash`] places a user: GrowthBook's open specification, number for number.
 //! - [`sequential`] compares two arms as often as one likes.
+//! - [`report`] is what an experiment says so far.
 //! - [`tallies`] adds windows of `metrics` up to what is compared.
 //! - [`ratio_mismatch`] finds that users did not land in arms as they should have.
 
 pub mod definition;
 pub mod hash;
 pub mod ratio_mismatch;
+pub mod report;
 pub mod running;
 pub mod sequential;
 pub mod settings;

@@ -53,7 +53,7 @@ impl Metric {
             denominator: |sums| sums.impressions as f64,
         },
         Self {
-            name: "watch_seconds",
+            name: "watch_seconds_per_impression",
             title: "seconds watched by impression",
             numerator: |sums| sums.watched_ms as f64 / 1e3,
             denominator: |sums| sums.impressions as f64,

@@ -1,4 +1,6 @@
 mod peeking;
+mod report;
+mod running;
 mod tallies;
 
 use proptest::prelude::*;
