@@ -323,7 +323,7 @@ fn assign(experiments: &Experiments, user: &str, as_json: bool) {
             .of(user)
             .map(|(one, arm)| (one.name.clone(), one.arms[arm].name.as_str().into()))
             .collect();
-        let arm = experiments.assign(user).arm;
+        let arm = experiments.assign(user, |_| true).arm;
         println!("{}", serde_json::json!({"user": user, "arms": arms, "arm": arm}));
         return;
     }

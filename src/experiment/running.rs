@@ -20,6 +20,8 @@ pub struct Assignment {
     pub model: Option<BasisVersion>,
     /// What is served otherwise.
     pub settings: Settings,
+    /// Arms, as they are labelled, whose version is not there: their lists are not the arm's.
+    pub missing: Vec<String>,
 }
 
 /// All experiments that are known.
@@ -81,11 +83,19 @@ impl Experiments {
             .take(MOST_AT_ONCE)
     }
 
-    /// How somebody is served. Of two experiments that change the same the first by name counts;
-    /// what was kept of stopped ones gives way to those that run.
-    pub fn assign(&self, who: &str) -> Assignment {
+    /// How somebody is served, where `is_there` knows which versions can serve. Of two experiments that
+    /// change the same the first by name counts; what was kept of stopped ones gives way to those
+    /// that run.
+    pub fn assign(&self, who: &str, is_there: impl Fn(BasisVersion) -> bool) -> Assignment {
         let mut assignment = Assignment::default();
+        let lacks = |experiment: &Definition, arm: usize| {
+            experiment.arms[arm].model.is_some_and(|version| !is_there(version))
+        };
         for (experiment, arm) in self.of(who) {
+            if lacks(experiment, arm) {
+                assignment.missing.push(experiment.label(arm));
+                continue;
+            }
             if !assignment.arm.is_empty() {
                 assignment.arm.push(',');
             }
@@ -94,6 +104,10 @@ impl Experiments {
         }
         let stopped = self.with_status(ExperimentStatus::Stopped);
         for (experiment, arm) in stopped.filter_map(|one| Some((one, one.kept?))) {
+            if lacks(experiment, arm) {
+                assignment.missing.push(experiment.label(arm));
+                continue;
+            }
             assignment.join(experiment, arm);
         }
         assignment

@@ -12,6 +12,7 @@ mod catalog_letters;
 mod commit;
 mod dead_letter;
 mod examples;
+mod experiments;
 mod generations;
 mod global_feed;
 mod histories;
@@ -85,6 +86,7 @@ pub struct Worker {
     snapshots: Option<Arc<snapshots::Snapshots>>,
     items: Arc<items::SharedItems>,
     rollout: Arc<rollout::Rollout>,
+    experiments: Arc<experiments::SharedExperiments>,
     isolation: Duration,
     threads: Vec<JoinHandle<()>>,
     /// They end when the others no longer need them.
@@ -110,6 +112,7 @@ struct Context {
     ranking: Arc<ranking::SharedRanking>,
     serving_windows: Arc<serving_windows::ServingWindows>,
     rollout: Arc<rollout::Rollout>,
+    experiments: Arc<experiments::SharedExperiments>,
     /// Host and process, for people.
     name: Arc<str>,
     hot: Option<Arc<HotTier>>,
@@ -153,6 +156,7 @@ impl Worker {
         let global = Arc::new(RwLock::new(config.global.tables()));
         let catalog = Arc::new(catalog_feed::SharedCatalog::new(config.catalog.required));
         let rollout = Arc::new(rollout::Rollout::default());
+        let experiments = Arc::new(experiments::SharedExperiments::default());
         let (hot, start_hot) = HotTier::start(&config.hot).unzip();
         let hot = hot.map(Arc::new);
         let items = Arc::new(items::SharedItems::new(config.items.tables()));
@@ -174,6 +178,7 @@ impl Worker {
             ranking: Arc::default(),
             serving_windows: Arc::default(),
             rollout: Arc::clone(&rollout),
+            experiments: Arc::clone(&experiments),
             name: name().into(),
             hot: hot.clone(),
             snapshots: snapshots.clone(),
@@ -189,6 +194,7 @@ impl Worker {
             snapshots,
             items,
             rollout,
+            experiments,
             isolation,
             threads: Vec::new(),
             hot_threads: Vec::new(),
@@ -220,6 +226,7 @@ impl Worker {
         self.threads.extend(items::start(context)?);
         self.threads.push(serving_windows::start(context)?);
         self.threads.push(rollout::start(context)?);
+        self.threads.push(experiments::start(context)?);
         let (control, threads) = requests::start(context.clone(), Arc::clone(&self.feed))?;
         self.threads.extend(threads);
         for number in 0..context.config.worker.ingest_threads {
@@ -407,6 +414,7 @@ fn check_topics(config: &Config, cluster: &[TopicMetadata]) -> Result<(i32, i32)
     count(&topics.models())?;
     count(&topics.model_control())?;
     count(&topics.model_acks())?;
+    count(&topics.experiments())?;
     let interactions = count(&topics.interactions())?;
     for name in [topics.item_embeddings(), topics.item_features()] {
         let found = count(&name)?;

@@ -2,6 +2,7 @@
 //! answer; answered by a pool; positions noted once the reply is delivered.
 
 mod answerer;
+mod pipelines;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -14,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use metrics::{counter, gauge, histogram};
 
 use answerer::Answerer;
+use pipelines::Pipelines;
 
 use super::global_feed::FeedState;
 use super::impressions::{self, Impressions, warmer};
@@ -85,8 +87,7 @@ pub fn start(
     let mut threads = Vec::new();
     let impressions = Impressions::start(&context, config.topics.impressions())?;
     let unseen = Impressions::start(&context, config.topics.shadow_impressions())?;
-    let note = impressions::Note { context: context.clone(), impressions: impressions.clone() };
-    let pipeline = Arc::new(serving::untrained(config.serving.list_rules()).side_effect(note));
+    let pipelines = Arc::new(Pipelines::new(context.clone(), impressions.clone()));
     let shadow = serving::untrained(config.serving.list_rules()).without_side_effects();
     let shadow = Arc::new(match unseen {
         Some(unseen) => shadow.side_effect(impressions::NoteShadow(unseen)),
@@ -97,7 +98,7 @@ pub fn start(
             context: context.clone(),
             feed: Arc::clone(&feed),
             producer: Arc::clone(&producer),
-            pipeline: Arc::clone(&pipeline),
+            pipelines: Arc::clone(&pipelines),
             shadow: Arc::clone(&shadow),
             seconds: histogram!(names::REQUEST_SECONDS),
         };

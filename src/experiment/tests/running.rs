@@ -56,7 +56,7 @@ proptest! {
         };
         let (less, more) = (at(one.min(other)), at(one.max(other)));
         for user in users {
-            let (before, after) = (less.assign(&user).arm, more.assign(&user).arm);
+            let (before, after) = (less.assign(&user, |_| true).arm, more.assign(&user, |_| true).arm);
             let stays = before.split(',').all(|label| label.is_empty() || is_of(&after, label));
             prop_assert!(stays, "{user} goes from {before:?} to {after:?}");
         }
@@ -69,7 +69,7 @@ proptest! {
             ..experiment(name, &[("serving.diversity", "0.5")])
         };
         let experiments = all(&[part("a", 0.0, 0.3), part("b", 0.3, 1.0), experiment("c", &[])]);
-        let joined = experiments.assign(&user).arm;
+        let joined = experiments.assign(&user, |_| true).arm;
         let labels: Vec<&str> = joined.split(',').collect();
         prop_assert_eq!(labels.len(), 2);
         prop_assert!(labels[0].starts_with("a:") != labels[0].starts_with("b:"));
@@ -84,7 +84,8 @@ fn shares_are_as_asked_for_and_experiments_are_independent_of_each_other() {
     third.arms[1].weight = 0.8;
     third.coverage = 0.5;
     let experiments = all(&[experiment("half", &[]), third]);
-    let arms: Vec<String> = (0..20_000).map(|n| experiments.assign(&format!("u{n}")).arm).collect();
+    let arms: Vec<String> =
+        (0..20_000).map(|n| experiments.assign(&format!("u{n}"), |_| true).arm).collect();
     let share = |wanted: &[&str]| {
         let of = arms.iter().filter(|arm| wanted.iter().all(|label| is_of(arm, label)));
         of.count() as f64 / arms.len() as f64
@@ -106,8 +107,8 @@ fn overrides_count_whatever_coverage_and_namespace_say() {
     (record.namespace, record.namespace_end) = ("n".into(), 0.01);
     record.overrides = BTreeMap::from([("tester".into(), "more".into())]);
     let experiments = all(&[record]);
-    assert_eq!(experiments.assign("somebody").arm, "");
-    let assignment = experiments.assign("tester");
+    assert_eq!(experiments.assign("somebody", |_| true).arm, "");
+    let assignment = experiments.assign("tester", |_| true);
     assert_eq!(assignment.arm, "e:more");
     assert_eq!(assignment.settings.list_rules(OWN), ListRules { exploration: 0.3, ..OWN });
 }
@@ -127,7 +128,7 @@ fn an_arm_changes_what_it_says_and_nothing_else() {
     record.overrides =
         BTreeMap::from([("t".into(), "more".into()), ("c".into(), "control".into())]);
     let experiments = all(&[record]);
-    let (treated, control) = (experiments.assign("t"), experiments.assign("c"));
+    let (treated, control) = (experiments.assign("t", |_| true), experiments.assign("c", |_| true));
     let rules = ListRules { diversity: 0.9, max_per_creator: 7, ..OWN };
     assert_eq!(treated.settings.list_rules(OWN), rules);
     assert_eq!(treated.settings.sources(), [SourceKind::Trending, SourceKind::Nearest]);
@@ -147,6 +148,17 @@ fn an_arm_changes_what_it_says_and_nothing_else() {
 }
 
 #[test]
+fn where_an_arms_version_is_not_there_its_lists_are_not_the_arms() {
+    let mut record = experiment("e", &[("serving.diversity", "0.9")]);
+    record.arms[1].model_version = "00000000000000a2".into();
+    record.overrides = BTreeMap::from([("t".into(), "more".into())]);
+    let assignment = all(&[record]).assign("t", |_| false);
+    assert_eq!((assignment.arm.as_str(), assignment.model), ("", None));
+    assert_eq!(assignment.settings.list_rules(OWN), OWN);
+    assert_eq!(assignment.missing, ["e:more"]);
+}
+
+#[test]
 fn what_was_kept_serves_everybody_and_gives_way_to_what_runs() {
     let mut stopped = experiment("a", &[("serving.diversity", "0.9"), ("ranker.click", "2")]);
     stopped.status = ExperimentStatus::Stopped;
@@ -156,7 +168,7 @@ fn what_was_kept_serves_everybody_and_gives_way_to_what_runs() {
         BTreeMap::from([("t".into(), "more".into()), ("c".into(), "control".into())]);
     let experiments = all(&[stopped, running]);
     let diversity = |user| {
-        let assignment = experiments.assign(user);
+        let assignment = experiments.assign(user, |_| true);
         (assignment.arm.clone(), assignment.settings.list_rules(OWN).diversity)
     };
     assert_eq!(diversity("t"), ("b:more".into(), 0.1));
@@ -242,5 +254,5 @@ fn nobody_is_in_more_experiments_at_once_than_metrics_can_tell_apart() {
     let last = Definition::read(&records[MOST_AT_ONCE]).unwrap();
     assert!(running.check(&last).unwrap_err().to_string().contains("one namespace"));
     let beyond = all(&records);
-    assert_eq!(beyond.assign("u").arm.split(',').count(), MOST_AT_ONCE);
+    assert_eq!(beyond.assign("u", |_| true).arm.split(',').count(), MOST_AT_ONCE);
 }

@@ -1,18 +1,21 @@
 //! Makes the answers: what a request is answered from, and what was missing from it.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{Histogram, counter};
 
+use super::pipelines::Pipelines;
 use super::{Job, reply_now};
-use crate::deployment::Route;
+use crate::deployment::{Route, Routing};
 use crate::event::{After, ErrorKind, Reply, Request, RolloutArm};
 use crate::experiment::hash::bucket;
+use crate::experiment::running::Assignment;
 use crate::feature::UserState;
 use crate::kafka::Producer;
-use crate::serving::{self, Made, Pipeline, Query, Ranking, World};
+use crate::serving::{self, Made, Outcome, Pipeline, Query, Ranking, World};
 use crate::state::hot::{HotValue, Version};
 use crate::telemetry::names;
 use crate::time::wall_now;
@@ -40,7 +43,7 @@ pub(super) struct Answerer {
     pub(super) context: Context,
     pub(super) feed: Arc<FeedState>,
     pub(super) producer: Arc<Producer>,
-    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) pipelines: Arc<Pipelines>,
     /// Makes lists that nobody sees.
     pub(super) shadow: Arc<Pipeline>,
     pub(super) seconds: Histogram,
@@ -52,10 +55,10 @@ impl Answerer {
         let routing = self.context.rollout.routing();
         let mut reply = if wall_now() > job.deadline {
             self.error(&job, ErrorKind::Expired, "the deadline had passed when it was read")
-        } else if !self.feed.has_begun() || !self.context.catalog.is_loaded() {
+        } else if !self.is_begun() {
             self.error(&job, ErrorKind::NotReady, "the worker is starting; try again")
         } else {
-            self.recommend(&job, &routing.route(unit(&job.request)))
+            self.recommend(&job, &self.choose(&job.request, &routing))
         };
         let took = job.received.elapsed();
         reply.took_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
@@ -67,13 +70,33 @@ impl Answerer {
         }
     }
 
+    /// Whether enough is read to answer at all.
+    fn is_begun(&self) -> bool {
+        let Context { catalog, experiments, .. } = &self.context;
+        self.feed.has_begun() && catalog.is_loaded() && experiments.is_read()
+    }
+
+    /// Who answers a request, and how. An experiment's version comes before one that is tried.
+    fn choose(&self, request: &Request, routing: &Routing) -> Chosen {
+        let unit = unit(request);
+        let tables = self.context.items.tables();
+        let is_there = |version| tables.basis(version).is_some();
+        let assignment = self.context.experiments.get().assign(unit, is_there);
+        let mut route = routing.route(unit);
+        if assignment.model.is_some() {
+            route = Route { arm: RolloutArm::Champion, version: assignment.model, ..route };
+        }
+        Chosen { route, assignment }
+    }
+
     /// Makes a list that nobody sees, for a share of what is answered, after it is.
     fn make_shadow(&self, job: &Job, route: &Route, answered: &Reply) {
         let request = &job.request;
         if bucket(SHADOW_SEED, &request.request_id) >= self.context.config.deployment.shadow_share {
             return;
         }
-        let made = caught(|| self.recommend(job, route));
+        let chosen = Chosen { route: *route, assignment: Assignment::default() };
+        let made = caught(|| self.recommend(job, &chosen));
         let listed = made.as_ref().filter(|reply| reply.error.is_none());
         let answered: HashSet<&str> = answered.items.iter().map(|item| &*item.item).collect();
         let items = listed.map_or(&[][..], |reply| &reply.items);
@@ -90,9 +113,9 @@ impl Answerer {
         Reply::error(&job.request.request_id, job.request.user.as_str(), kind, message)
     }
 
-    fn recommend(&self, job: &Job, route: &Route) -> Reply {
+    fn recommend(&self, job: &Job, chosen: &Chosen) -> Reply {
         if !job.request.needs_state() {
-            return self.list(job, route, &UserState::default(), Vec::new(), After::NotAsked);
+            return self.list(job, chosen, &UserState::default(), Vec::new(), After::NotAsked);
         }
         let owned = self.context.shards.get(job.partition);
         let shard = owned.as_ref().map(|o| &o.shard);
@@ -104,7 +127,7 @@ impl Answerer {
         };
         if let Hot::Found { bytes, version } = &hot
             && let Some(reply) =
-                self.list_from_hot_tier(job, route, bytes, *version, owned.is_some())
+                self.list_from_hot_tier(job, chosen, bytes, *version, owned.is_some())
         {
             return reply;
         }
@@ -137,7 +160,7 @@ impl Answerer {
         if let Hot::Failed(reason) = hot {
             missing.push(format!("the hot tier {reason}"));
         }
-        self.list(job, route, &user, missing, after)
+        self.list(job, chosen, &user, missing, after)
     }
 
     /// What the hot tier has of a user whose shard is not restored here, where that is further
@@ -170,7 +193,7 @@ impl Answerer {
     fn list_from_hot_tier(
         &self,
         job: &Job,
-        route: &Route,
+        chosen: &Chosen,
         bytes: &[u8],
         version: Version,
         is_owned: bool,
@@ -190,13 +213,13 @@ impl Answerer {
             version.watch, version.click, version.feedback
         );
         let after = job.after.outcome_at(|topic| version.of(topic));
-        Some(self.list(job, route, &user, vec![reason], after))
+        Some(self.list(job, chosen, &user, vec![reason], after))
     }
 
     fn list(
         &self,
         job: &Job,
-        route: &Route,
+        chosen: &Chosen,
         user: &UserState<'_>,
         missing: Vec<String>,
         after: After,
@@ -223,7 +246,10 @@ impl Answerer {
             globals,
             weights: &weights,
             user: &counters,
-            rules: config.ranker.rules(config.quality.long_view_ms),
+            rules: chosen
+                .assignment
+                .settings
+                .ranker_rules(config.ranker.rules(config.quality.long_view_ms)),
         });
         let world = World {
             user,
@@ -236,33 +262,18 @@ impl Answerer {
         };
         let query = |route: &Route| {
             let mut query = Query::new(&job.request, world);
-            if let Some(version) = route.version {
-                query.serve_by(version, arm_name(route.arm));
+            match route.version {
+                Some(version) => query.serve_by(version, chosen.label(route.arm)),
+                None => query.arm = chosen.label(route.arm),
+            }
+            for arm in &chosen.assignment.missing {
+                query.degrade("experiment", format!("the model of {arm} is not loaded"));
             }
             self.say_what_is_missing(job, &mut query, memory, &missing, after);
             query
         };
         let begun = Instant::now();
-        let outcome = match route.arm {
-            RolloutArm::Shadow => Some(self.shadow.make(query(route)))
-                .filter(Made::is_sound)
-                .map(|made| self.shadow.conclude(made)),
-            RolloutArm::Canary => {
-                let made = caught(|| self.pipeline.make(query(route))).filter(Made::is_sound);
-                self.count(job, route, begun, made.as_ref());
-                // Whoever is chosen for the candidate has a list though it fails: the champion's.
-                let made = made.unwrap_or_else(|| {
-                    let champion = Route { arm: RolloutArm::Champion, version: None, ..*route };
-                    self.pipeline.make(query(&champion))
-                });
-                Some(self.pipeline.conclude(made))
-            }
-            RolloutArm::Champion | RolloutArm::Unknown => {
-                let made = self.pipeline.make(query(route));
-                self.count(job, route, begun, Some(&made));
-                Some(self.pipeline.conclude(made))
-            }
-        };
+        let outcome = self.make(job, chosen, query);
         // Of a list that nobody sees this is all that is asked.
         let took_us = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
         let Some(outcome) = outcome else {
@@ -281,7 +292,43 @@ impl Answerer {
         }
     }
 
-    fn count(&self, job: &Job, route: &Route, begun: Instant, made: Option<&Made<'_>>) {
+    /// Makes the list and lets happen what happens with it. None where what nobody sees makes no sense.
+    fn make<'q>(
+        &self,
+        job: &Job,
+        chosen: &Chosen,
+        query: impl Fn(&Route) -> Query<'q>,
+    ) -> Option<Outcome> {
+        let (route, begun) = (&chosen.route, Instant::now());
+        let pipeline = self.pipelines.of(&chosen.assignment.settings);
+        match route.arm {
+            RolloutArm::Shadow => Some(self.shadow.make(query(route)))
+                .filter(Made::is_sound)
+                .map(|made| self.shadow.conclude(made)),
+            RolloutArm::Canary => {
+                let made = caught(|| pipeline.make(query(route))).filter(Made::is_sound);
+                self.count(job, chosen, begun, made.as_ref());
+                // Whoever is chosen for the candidate has a list though it fails: the champion's.
+                let made = made.unwrap_or_else(|| {
+                    let champion = Route { arm: RolloutArm::Champion, version: None, ..*route };
+                    pipeline.make(query(&champion))
+                });
+                Some(pipeline.conclude(made))
+            }
+            RolloutArm::Champion | RolloutArm::Unknown => {
+                let made = pipeline.make(query(route));
+                self.count(job, chosen, begun, Some(&made));
+                Some(pipeline.conclude(made))
+            }
+        }
+    }
+
+    fn count(&self, job: &Job, chosen: &Chosen, begun: Instant, made: Option<&Made<'_>>) {
+        let Chosen { route, assignment } = chosen;
+        if assignment.model.is_some() {
+            // Neither the champion's nor the candidate's.
+            return;
+        }
         let list = ServedList {
             took: begun.elapsed(),
             failed: made.is_none(),
@@ -325,11 +372,25 @@ fn unit(request: &Request) -> &str {
     if user.is_empty() { &request.request_id } else { user }
 }
 
-fn arm_name(arm: RolloutArm) -> &'static str {
-    match arm {
-        RolloutArm::Champion | RolloutArm::Unknown => serving::DEFAULT_ARM,
-        RolloutArm::Canary => serving::CANARY_ARM,
-        RolloutArm::Shadow => serving::SHADOW_ARM,
+/// How a request is answered.
+struct Chosen {
+    /// By which version.
+    route: Route,
+    /// By which arms of experiments.
+    assignment: Assignment,
+}
+
+impl Chosen {
+    /// What the list's arm is called: whether its version is tried, and the arms of experiments.
+    fn label(&self, arm: RolloutArm) -> Cow<'static, str> {
+        let experiments = &self.assignment.arm;
+        match (arm, experiments.is_empty()) {
+            (RolloutArm::Shadow, _) => serving::SHADOW_ARM.into(),
+            (RolloutArm::Canary, true) => serving::CANARY_ARM.into(),
+            (RolloutArm::Canary, false) => format!("{},{experiments}", serving::CANARY_ARM).into(),
+            (RolloutArm::Champion | RolloutArm::Unknown, true) => serving::DEFAULT_ARM.into(),
+            (RolloutArm::Champion | RolloutArm::Unknown, false) => experiments.clone().into(),
+        }
     }
 }
 
