@@ -207,6 +207,7 @@ fn secrets_are_shown_nowhere() {
         .flag(&secret("kafka.sasl_password"))
         .flag(&secret("catalog.sync.url"))
         .flag(&secret("hot.password"))
+        .flag(&secret("gateway.api_key"))
         .flag("hot.address=redis:6379")
         .flag(&secret("kafka.properties.sasl.password"))
         .flag(&secret("kafka.properties.ssl.key.password"))
@@ -224,6 +225,15 @@ fn secrets_are_shown_nowhere() {
     assert!(shown.contains("/ca.pem") && shown.contains(MASK));
     assert_eq!(config.kafka.sasl_password.expose(), SECRET);
     assert_eq!(config.kafka.client().properties["sasl.password"], SECRET);
+}
+
+#[test]
+fn a_key_of_the_gateway_that_is_soon_guessed_or_fits_no_header_is_refused_without_quoting_it() {
+    for key in ["fifteen-letters", "sixteen and spaces", "sixteen-ünd-more"] {
+        let error = given().flag(&format!("gateway.api_key={key}")).refused();
+        assert!(error.contains("openssl rand -hex 24") && !error.contains(key), "{error}");
+    }
+    assert!(given().load().gateway.api_key.expose().is_empty());
 }
 
 #[test]

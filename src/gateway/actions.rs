@@ -14,7 +14,7 @@ use super::State;
 use super::answer::{Refusal, as_json, object};
 use super::auth::Deed;
 use crate::config::Config;
-use crate::kafka::{Delivery, Outgoing, Producer, ProducerKind, Tracker};
+use crate::kafka::{Delivery, Outgoing, Producer, Tracker};
 use crate::monitor::encode_and_send;
 use crate::time::{EventTime, wall_now};
 use crate::trigger;
@@ -70,18 +70,22 @@ pub async fn start(
     shared.keeper.admit(Deed::Change, &headers)?;
     let wish = object(&headers, body)?;
     shared.live.check_broker()?;
-    let (config, limit) = (shared.config.clone(), shared.config.gateway.deadline_ms);
-    let limit = Duration::from_millis(limit);
-    // A client of its own: rare, and it must not wait behind events.
+    let (config, clients) = (shared.config.clone(), shared.link.clients()?);
+    let limit = Duration::from_millis(config.gateway.deadline_ms);
     let done = tokio::task::spawn_blocking(move || match action {
-        Action::Retrain => retrain(&config, &wish, limit),
-        Action::TasteShift => taste_shift(&config, wish, limit),
+        Action::Retrain => retrain(&config, &clients.actions, &wish, limit),
+        Action::TasteShift => taste_shift(&config, &clients.actions, wish, limit),
     });
     let told = done.await.map_err(|error| Refusal::internal(error.to_string()))??;
     Ok(as_json(StatusCode::ACCEPTED, &told))
 }
 
-fn retrain(config: &Config, wish: &Map<String, Value>, limit: Duration) -> Result<Value, Refusal> {
+fn retrain(
+    config: &Config,
+    producer: &Producer,
+    wish: &Map<String, Value>,
+    limit: Duration,
+) -> Result<Value, Refusal> {
     let reason = wish.get("reason").and_then(Value::as_str).unwrap_or_default().trim();
     if reason.is_empty() || reason.len() > MAX_REASON_BYTES {
         let message = format!("say why: {{\"reason\": \"…\"}}, up to {MAX_REASON_BYTES} bytes");
@@ -90,8 +94,8 @@ fn retrain(config: &Config, wish: &Map<String, Value>, limit: Duration) -> Resul
     let id = uuid::Uuid::new_v4().to_string();
     let now = EventTime::from_millis(wall_now());
     let trigger = trigger::manual(&config.monitor.model, reason, &id, now);
-    let (producer, tracker) = sender(config)?;
-    encode_and_send(config, &producer, &trigger, &tracker)
+    let tracker = Arc::new(Tracker::default());
+    encode_and_send(config, producer, &trigger, &tracker)
         .map_err(|error| Refusal::unavailable(error.to_string()))?;
     wait(&tracker, limit)?;
     Ok(json!({"action": "retrain", "event_id": trigger.event_id}))
@@ -100,6 +104,7 @@ fn retrain(config: &Config, wish: &Map<String, Value>, limit: Duration) -> Resul
 /// Hands the wish on as it is, under the action's name: what it may say is the simulation's matter.
 fn taste_shift(
     config: &Config,
+    producer: &Producer,
     mut wish: Map<String, Value>,
     limit: Duration,
 ) -> Result<Value, Refusal> {
@@ -107,20 +112,13 @@ fn taste_shift(
     let topic = topic.ok_or_else(|| Refusal::not_found("gateway.simulation_topic is empty"))?;
     wish.insert("action".into(), "taste-shift".into());
     let value = Value::Object(wish).to_string();
-    let (producer, tracker) = sender(config)?;
+    let tracker = Arc::new(Tracker::default());
     let outgoing = Outgoing { topic: &topic, value: value.as_bytes(), ..Outgoing::default() };
     producer
         .send(&outgoing, Delivery::Tracked(Arc::clone(&tracker)))
         .map_err(|error| Refusal::unavailable(error.to_string()))?;
     wait(&tracker, limit)?;
     Ok(json!({"action": "taste-shift", "topic": topic}))
-}
-
-fn sender(config: &Config) -> Result<(Producer, Arc<Tracker>), Refusal> {
-    let kind = ProducerKind::Durable;
-    let producer = Producer::new(&config.kafka.client(), kind, "driftline-gateway");
-    let producer = producer.map_err(|error| Refusal::unavailable(error.to_string()))?;
-    Ok((producer, Arc::new(Tracker::default())))
 }
 
 fn wait(tracker: &Tracker, limit: Duration) -> Result<(), Refusal> {

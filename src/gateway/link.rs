@@ -1,4 +1,4 @@
-//! The way to Kafka for calls: one long-lived client that asks and one that sends, for all of them.
+//! The way to Kafka for calls: long-lived clients that ask and send, for all of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answer::Refusal;
 use crate::client::{ClientError, EventSender, RequestClient};
 use crate::config::Config;
-use crate::kafka::ProducerKind;
+use crate::kafka::{Producer, ProducerKind};
 use crate::runtime::{self, Stop, Urgency};
 
 /// Between two attempts to connect.
@@ -17,6 +17,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Clients {
     pub asking: RequestClient,
     pub events: EventSender,
+    /// For what actions start.
+    pub actions: Producer,
 }
 
 /// The clients, once a broker has answered.
@@ -68,5 +70,6 @@ fn connect(config: &Config) -> Result<Clients, ClientError> {
         asking: RequestClient::connect(config)?,
         // What was accepted must not be lost with a broker.
         events: EventSender::new(config, ProducerKind::Durable)?,
+        actions: Producer::new(&config.kafka.client(), ProducerKind::Durable, "driftline-gateway")?,
     })
 }

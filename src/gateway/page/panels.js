@@ -148,7 +148,7 @@ function segments() {
   put(byId("experiments"), experiments.length
     ? table("Experiments", ["experiment", "state", "what it says"], experiments.map((e) => [e.name ?? e.experiment ?? "–", badge(e.running === false ? "none" : "busy", e.state ?? "runs"), e.verdict ?? e.reason ?? "–"]))
     : nothing("No experiment runs. Arms that requests name are compared below all the same."));
-  if (!now?.all?.lists) return put(byId("segment-list"), nothing("No list was told of yet: it counts when its label windows have passed,", `about ${span((known.about?.label_window_ms ?? 0) / 1000)} after it.`));
+  if (!now?.all?.lists) return put(byId("segment-list"), nothing(`No list was told of yet: one counts when its label windows have passed, ${span((known.about?.label_window_ms ?? 0) / 1000)} after it.`));
   const rows = (kind, all) => all.map((part) => [kind, part.group || "(not said)", count(part.lists), amount(part.click_rate, "ratio"), amount(part.long_view_rate, "ratio"), amount(part.watch_seconds_per_impression, "seconds")]);
   put(byId("segment-list"), table("Segments", ["by", "", "#lists", "#clicked", "#viewed long", "#seconds each"],
     [...rows("surface", now.surfaces), ...rows("arm", now.arms), ...rows("version", now.versions.map((v) => ({ ...v, group: short(v.group) })))]));
