@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The closed loop against a real broker, in compressed event time: workers, lake, monitor and trainer run
-# by themselves, something happens to the world, and what came of it is judged. docs/loop.md tells how.
+# The closed loop against a real broker, in compressed event time: workers, lake, monitor, trainer and
+# deployer run by themselves, something happens to the world, and what came of it is judged. docs/loop.md tells how.
 #
 #   SCENARIOS="taste-shift flash-crowd" scripts/loop.sh     some of them; all without
 #   USERS ITEMS DAYS AT SPEED WORKERS                       the size of the world, and its pace
@@ -68,6 +68,12 @@ publish_interval_ms = 200
 publish_seconds = 2
 [lake]
 cut_seconds = 1
+[deployment]
+# A hundred users are a tenth here: fewer steps, each of the usual length.
+heartbeat_ms = 200
+shadow_share = 1.0
+shadow_requests = 300
+steps = [0.2, 0.5]
 [training]
 work_dir = "$1/work"
 [monitor]
@@ -93,14 +99,15 @@ start() {
   pids+=("$!")
 }
 
-# model NAME COMMAND WHY: a script that makes a version by COMMAND and promotes it, whatever was found.
+# model NAME COMMAND WHY STEP: a script that makes a version by COMMAND and lets it take a STEP of
+# `driftline deploy`, whatever was found.
 model() {
   cat >"$folder/$1.sh" <<SH
 set -e
 sleep 3 # The archiver, which cuts every second, has all that the waiting world has done.
 '$driftline' $2 >'$folder/$1.json' || [ \$? = 2 ]
 version=\$(grep -o '"version": *"[0-9a-f]\{16\}"' '$folder/$1.json' | head -n 1 | cut -d '"' -f 4)
-'$driftline' models promote "\$version" --force '$3'
+'$driftline' deploy $4 "\$version" --force '$3' --wait
 SH
 }
 
@@ -121,19 +128,20 @@ live() {
     *:online) start monitor monitor ;;
     *)
       start monitor monitor
-      start trainer train --watch --promote
+      start trainer train --watch
+      start deployer deploy run
       own+=(--training-takes 1h) # Of its time, whatever the machine.
       ;;
   esac
-  model first "train --json" "the first that is trained"
+  model first "train --json" "the first that is trained" promote
   own+=(--run-at "${first}d:sh '$folder/first.sh'")
   case $name in
     oracle)
-      model again "train --json" "trained at once"
+      model again "train --json" "trained at once" promote
       own+=(--run-at "${at}d:sh '$folder/again.sh'")
       ;;
     bad-model)
-      model bad "simulate scramble" "a mistake"
+      model bad "simulate scramble" "a mistake" start
       own+=(--run-at "${at}d:sh '$folder/bad.sh'")
       ;;
     slow-worker)

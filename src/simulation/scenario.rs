@@ -36,7 +36,7 @@ pub enum Scenario {
     CreatorLeaves,
     /// Clicks from phones can no longer be read.
     BrokenClient,
-    /// Somebody promotes a model whose vectors are scrambled.
+    /// Somebody has a model tried whose vectors are scrambled.
     BadModel,
     /// A worker hardly gets to work.
     SlowWorker,
@@ -128,9 +128,7 @@ impl Scenario {
             Scenario::Gradual => "the same, one after another over two days",
             Scenario::CreatorLeaves => "the best-known creators leave with 30 % of what is found",
             Scenario::BrokenClient => "clicks from phones can no longer be read",
-            Scenario::BadModel => {
-                "a model with scrambled vectors is promoted (by whoever runs this)"
-            }
+            Scenario::BadModel => "a model with scrambled vectors is tried (by whoever runs this)",
             Scenario::SlowWorker => "a worker hardly gets to work (by whoever runs this)",
             Scenario::DataLoss => "clicks and watches are lost for 6 hours",
             Scenario::SeasonalOnly => {

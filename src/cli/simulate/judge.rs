@@ -8,7 +8,7 @@ use super::plot;
 use super::verdict::{self, HEADER, Served, Verdict, World};
 use crate::cli::{Failure, metrics, output, triggers};
 use crate::config::Config;
-use crate::time::MINUTE_MS;
+use crate::time::{HOUR_MS, MINUTE_MS};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -85,6 +85,7 @@ pub fn table(args: &TableArgs) -> Result<(), Failure> {
 /// When each version answered, by the minutes of `metrics`.
 fn versions(config: &Config) -> Result<Vec<Served>, Failure> {
     let mut found: BTreeMap<String, Served> = BTreeMap::new();
+    let mut hours: BTreeMap<i64, BTreeMap<String, i64>> = BTreeMap::new();
     for window in metrics::read(config)?.windows.into_values().filter(|window| window.lists > 0) {
         let version = window.model_version.clone();
         let served = found.entry(version.clone()).or_insert(Served {
@@ -92,10 +93,19 @@ fn versions(config: &Config) -> Result<Vec<Served>, Failure> {
             first: window.start,
             last: window.start,
             lists: 0,
+            most: None,
         });
         served.first = served.first.min(window.start);
         served.last = served.last.max(window.start + MINUTE_MS);
         served.lists += window.lists;
+        let hour = hours.entry(window.start.div_euclid(HOUR_MS) * HOUR_MS).or_default();
+        *hour.entry(window.model_version).or_default() += window.lists;
+    }
+    for (start, hour) in hours {
+        let most = hour.into_iter().max_by_key(|(_, lists)| *lists);
+        if let Some(served) = most.and_then(|(version, _)| found.get_mut(&version)) {
+            served.most.get_or_insert(start);
+        }
     }
     let mut all: Vec<Served> = found.into_values().collect();
     all.sort_by_key(|served| served.first);

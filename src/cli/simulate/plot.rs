@@ -156,7 +156,8 @@ mod tests {
             hours: (0..96).map(hour).collect(),
             mixed_versions: 0,
         };
-        let served = Served { version: "0123456789abcdef".into(), first: 5, last: 9, lists: 1 };
+        let version = "0123456789abcdef".into();
+        let served = Served { version, first: 5, last: 9, lists: 1, most: None };
         let verdict = judge(&world, &[], vec![served], Some(&world)).unwrap();
         let drawn = svg(&world, Some(&world), &verdict);
         assert_eq!(drawn.matches("class=\"line oracle\"").count(), 2, "legend and line");

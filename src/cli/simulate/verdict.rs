@@ -47,6 +47,8 @@ pub struct Served {
     pub first: i64,
     pub last: i64,
     pub lists: i64,
+    /// Begin of the first hour in which it made most lists.
+    pub most: Option<i64>,
 }
 
 /// Something that was asked for.
@@ -76,6 +78,8 @@ pub struct Verdict {
     pub system_alarms: Vec<Alarm>,
     pub versions: Vec<Served>,
     /// From the beginning to the first list of a version that is new since.
+    pub tried_after_minutes: Option<f64>,
+    /// To the end of the first hour in which such a version made most lists.
     pub served_after_minutes: Option<f64>,
     /// From the beginning to the last list of such a version, where an older one serves again.
     pub rolled_back_after_minutes: Option<f64>,
@@ -163,19 +167,21 @@ pub fn judge(
     for trigger in triggers {
         found.take(trigger, scenario, at, begin..end + DAY_MS);
     }
+    // What begins with the world has no day before: its fourth, when it is warm.
+    let was = if at == begin { at + 4 * SPAN_MS } else { at };
     let minutes = |to: i64| (to - at) as f64 / MINUTE_MS as f64;
-    let is_new = |served: &&Served| served.first >= at;
+    let is_new = |served: &&Served| served.first >= was;
     let newest = versions.iter().map(|served| served.last).max().unwrap_or(end);
     let goes_on = |served: &Served| served.last + HOUR_MS >= newest;
-    let served = versions.iter().filter(is_new).map(|served| served.first).min();
+    let tried = versions.iter().filter(is_new).map(|served| served.first).min();
+    let most = |served: &Served| Some(served.most? + HOUR_MS);
+    let served = versions.iter().filter(is_new).filter_map(most).min();
     let left = versions.iter().filter(is_new).filter(|served| !goes_on(served));
     let returned = versions.iter().any(|served| !is_new(&served) && goes_on(served));
     let left = left.map(|served| served.last).max().filter(|_| returned);
-    let spans = (0..).map(|n| at + n * 6 * HOUR_MS).take_while(|from| from + 6 * HOUR_MS <= end);
+    let spans = (0..).map(|n| was + n * 6 * HOUR_MS).take_while(|from| from + 6 * HOUR_MS <= end);
     let (from, hours) = ((end - SPAN_MS).max(at), &world.hours);
     let after = click_rate(hours, from, end);
-    // What begins with the world has no day before: its fourth, when it is warm.
-    let was = if at == begin { at + 4 * SPAN_MS } else { at };
     let (share_before, share_after) = (share(hours, was - SPAN_MS, was), share(hours, from, end));
     let wanted = scenario.wanted();
     let is_rolled_back = wanted == Some(Asked::Rollback) && left.is_some();
@@ -190,6 +196,7 @@ pub fn judge(
         detected: found.detected,
         false_alarms: found.false_alarms,
         system_alarms: found.system_alarms,
+        tried_after_minutes: tried.map(minutes),
         served_after_minutes: served.map(minutes),
         rolled_back_after_minutes: left.map(minutes),
         before: click_rate(hours, was - SPAN_MS, was),
@@ -251,7 +258,7 @@ pub const HEADER: [&str; 10] = [
     "found after",
     "asked for",
     "false alarms",
-    "new version after",
+    "new version tried, serves after",
     "click rate before, lowest, after",
     "recovered to",
     "failed / mixed",
@@ -280,7 +287,11 @@ impl Verdict {
                 (None, None) => dash(),
             },
             self.false_alarms.len().to_string(),
-            self.served_after_minutes.map_or_else(dash, hours),
+            format!(
+                "{}, {}",
+                self.tried_after_minutes.map_or_else(dash, hours),
+                self.served_after_minutes.map_or_else(dash, hours)
+            ),
             format!("{}, {}, {} %", percent(self.before), percent(lowest), percent(self.after)),
             format!(
                 "{:.0} % of {}",
@@ -330,7 +341,8 @@ mod tests {
 
     fn served(version: &str, first: i64, last: i64) -> Served {
         let at = |hour: i64| START + hour * HOUR_MS;
-        Served { version: version.into(), first: at(first), last: at(last), lists: 100 }
+        let most = Some(at(first + 4)).filter(|_| last - first > 24);
+        Served { version: version.into(), first: at(first), last: at(last), lists: 100, most }
     }
 
     #[test]
@@ -346,7 +358,8 @@ mod tests {
         assert!(verdict.met, "{verdict:?}");
         assert_eq!(verdict.detected.as_ref().map(|a| a.at), Some(START + 75 * HOUR_MS));
         assert_eq!((verdict.false_alarms.len(), verdict.system_alarms.len()), (0, 1));
-        assert_eq!(verdict.served_after_minutes, Some(660.0));
+        assert_eq!(verdict.tried_after_minutes, Some(660.0));
+        assert_eq!(verdict.served_after_minutes, Some(960.0));
         assert_eq!(verdict.rolled_back_after_minutes, None);
         assert_eq!((verdict.before, verdict.lowest, verdict.after), (0.1, 0.05, 0.1));
         assert!((verdict.recovered - 0.8).abs() < 1e-9);
