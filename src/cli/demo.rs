@@ -107,8 +107,9 @@ fn show(args: &Args, config: &Config, stop: &Stop, begun: Instant) -> Result<(),
         start: EventTime::from_millis(wall_now() - 2 * DAY_MS),
         ..WorldConfig::default()
     };
+    let speed = Speed::Times(SPEED);
     let settings =
-        Settings { world, in_flight: 8, ..Settings::new(Policy::Served, Speed::Times(SPEED)) };
+        Settings { world, in_flight: 8, listens: true, ..Settings::new(Policy::Served, speed) };
     println!(
         "{} simulated users begin to watch, click and ask, a day in {:.0} s…",
         settings.world.users,
@@ -319,10 +320,13 @@ impl Story {
              echo '{{\"event_id\":\"2\",\"user\":\"me\",\"kind\":\"NOT_INTERESTED\",\
              \"subject_kind\":\"ITEM\",\"subject\":\"{}\",\"event_time\":'$(date +%s000)'}}' \
              | kcat -b {} -P -t {prefix}feedback-events\n  \
-             {driftline} --bootstrap {} --set topics.prefix={prefix} recommend --user me\n",
+             {driftline} --bootstrap {} --set topics.prefix={prefix} recommend --user me\n\n\
+             Or let most people turn to other tastes, and look at the clicks below:\n  \
+             {driftline} --bootstrap {} --set topics.prefix={prefix} simulate inject taste-shift\n",
             item.id,
             config.kafka.bootstrap,
             item.id,
+            config.kafka.bootstrap,
             config.kafka.bootstrap,
             config.kafka.bootstrap
         );
