@@ -250,9 +250,19 @@ impl Worker {
         let (shards, feed) = (Arc::clone(&self.shards), Arc::clone(&self.feed));
         let (catalog, items) = (Arc::clone(&self.catalog), Arc::clone(&self.items));
         let (rollout, isolation) = (Arc::clone(&self.rollout), self.isolation);
+        let experiments = Arc::clone(&self.experiments);
         Arc::new(move || {
+            let mut report = health(&shards, &feed, &catalog, &items);
+            if !experiments.is_read() {
+                report.details.push("experiments: being read".into());
+            }
             let is_connected = rollout.is_connected(isolation);
-            health(&shards, &feed, &catalog, &items, is_connected)
+            if !is_connected {
+                let silent = "broker: has not heard of this worker for too long";
+                report.details.push(silent.into());
+            }
+            report.ready &= experiments.is_read() && is_connected;
+            report
         })
     }
 
@@ -347,7 +357,6 @@ fn health(
     feed: &global_feed::FeedState,
     catalog: &catalog_feed::SharedCatalog,
     items: &items::SharedItems,
-    is_connected: bool,
 ) -> HealthReport {
     let mut details = Vec::new();
     let warmed = feed.is_warmed();
@@ -365,10 +374,7 @@ fn health(
     } else {
         details.push("shards: waiting for an assignment".into());
     }
-    if !is_connected {
-        details.push("broker: has not heard of this worker for too long".into());
-    }
-    let read = warmed && listed && items && shown && is_connected;
+    let read = warmed && listed && items && shown;
     HealthReport { ready: read && joined && restoring == 0, details }
 }
 
