@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Live;
 use super::measures::Measures;
-use super::told::{Control, Letters, Runs, Triggers};
+use super::told::{Acks, Control, Experiments, Letters, Runs, Triggers};
 use crate::config::Config;
 use crate::kafka::{KafkaError, Record, WholeTopic};
 use crate::runtime::Stop;
@@ -87,6 +87,8 @@ pub fn run(config: &Config, live: &Live, stop: &Stop) {
         Source::new(topics.retrain_triggers(), FEW, Triggers::default()),
         Source::new(topics.training_runs(), FEW, Runs::default()),
         Source::new(topics.model_control(), FEW, Control::default()),
+        Source::new(topics.model_acks(), FEW, Acks::default()),
+        Source::new(topics.experiments(), FEW, Experiments::default()),
         Source::new(topics.dead_letters(), FEW, Letters::new(&topics.prefix)),
     ];
     let mut published = Instant::now();

@@ -1,4 +1,5 @@
-//! What triggers, training runs, decisions and dead letters say, the newest of each.
+//! What triggers, training runs, decisions, workers' acknowledgements, experiments and dead letters
+//! say, the newest of each.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Live;
 use super::feed::Listener;
-use crate::event::{ModelControl, RetrainTrigger, TrainingRun};
+use crate::event::{ExperimentRecord, ModelAck, ModelControl, RetrainTrigger, TrainingRun};
 use crate::kafka::Record;
 use crate::worker::{CLASS_HEADER, TOPIC_HEADER};
 
@@ -117,6 +118,70 @@ impl Listener for Control {
     fn publish(&mut self, live: &Live) {
         if let Some(all) = self.0.take() {
             live.set("control", &all);
+        }
+    }
+}
+
+/// What each worker made of the last decision.
+#[derive(Default)]
+pub struct Acks(Newest);
+
+impl Listener for Acks {
+    fn hear(&mut self, record: &Record<'_>) {
+        if record.is_tombstone() {
+            return;
+        }
+        let ack = match ModelAck::decode(record.value()) {
+            Ok(ack) => ack,
+            Err(error) => return passed_over(record, &error),
+        };
+        let served = ack.served.iter().map(|arm| {
+            json!({"arm": arm.arm, "version": arm.version, "requests": arm.requests,
+                "failures": arm.failures, "users": arm.users})
+        });
+        let told = json!({
+            "worker": ack.worker, "epoch": ack.epoch, "champion": ack.champion,
+            "candidate": ack.candidate, "state": ack.state, "error": ack.error,
+            "lease_ms": ack.lease_ms, "at": record.timestamp_ms(),
+            "served": served.collect::<Vec<_>>(),
+        });
+        self.0.put(&ack.worker, told);
+    }
+
+    fn publish(&mut self, live: &Live) {
+        if let Some(all) = self.0.take() {
+            live.set("acks", &all);
+        }
+    }
+}
+
+/// Experiments, without the users that were put into an arm by hand.
+#[derive(Default)]
+pub struct Experiments(Newest);
+
+impl Listener for Experiments {
+    fn hear(&mut self, record: &Record<'_>) {
+        if record.is_tombstone() {
+            return;
+        }
+        let experiment = match ExperimentRecord::decode(record.value()) {
+            Ok(experiment) => experiment,
+            Err(error) => return passed_over(record, &error),
+        };
+        let arms =
+            experiment.arms.iter().map(|arm| json!({"name": arm.name, "weight": arm.weight}));
+        let told = json!({
+            "name": experiment.name, "status": experiment.status.name(),
+            "hypothesis": experiment.hypothesis, "coverage": experiment.coverage,
+            "metric": experiment.primary_metric, "begun_at": experiment.begun_at,
+            "kept": experiment.kept, "arms": arms.collect::<Vec<_>>(),
+        });
+        self.0.put(&experiment.name, told);
+    }
+
+    fn publish(&mut self, live: &Live) {
+        if let Some(all) = self.0.take() {
+            live.set("experiments", &all);
         }
     }
 }

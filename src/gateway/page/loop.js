@@ -15,7 +15,7 @@ const PARTS = {
     words: "Records that no worker could take, with the reason. They can be sent again once the cause is mended." },
   workers: { name: "Workers", at: [1, 1], command: "driftline metrics --workers",
     words: "They fold events into users' state, answer requests, and join what was shown with what came of it." },
-  deployer: { name: "Decisions", at: [1, 2], command: "driftline models history",
+  deployer: { name: "Decisions", at: [1, 2], command: "driftline deploy status",
     words: "Which version serves is one record of model-control. Every worker checks the model, makes its golden lists again, and only then serves it." },
   monitor: { name: "Monitor", at: [2, 0], command: "driftline monitor",
     words: "It judges each minute of metrics against its hour of the week, and tells triggers." },
@@ -127,8 +127,8 @@ const STATES = {
   deployer() {
     const now = known.control?.[0];
     if (!now) return ["", "none", "first basis serves", []];
-    const phase = now.phase ? `, ${now.phase.toLowerCase()}` : "";
-    return [`epoch ${now.epoch}${phase}`, "ok", `${(now.champion || "newest").slice(0, 8)} serves`,
+    const phase = now.candidate ? `, ${now.phase.toLowerCase()} ${short(now.candidate)}` : "";
+    return [`epoch ${now.epoch}${phase}`, now.candidate ? "busy" : "ok", `${now.champion ? short(now.champion) : "newest"} serves`,
       [["by", now.by || "–"], ["why", now.reason || "–"]]];
   },
 };

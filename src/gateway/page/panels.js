@@ -88,14 +88,17 @@ function rollout() {
   const now = known.control?.[0];
   const acks = known.acks ?? [];
   if (!now) return put(byId("rollout"), h("p", {}, "Nobody has decided which version serves: the newest basis does."));
-  const share = now.share ? `, ${percent(now.share > 1 ? now.share / 1000 : now.share, 0)} of users` : "";
-  const phases = now.phase ? ["SHADOW", "CANARY", "CHAMPION"] : [];
+  const share = now.phase === "CANARY" ? `for ${percent(now.share / 10000, 1)} of users` : "for nobody yet";
+  const phases = now.candidate ? ["PREPARE", "SHADOW", "CANARY", "SERVING"] : [];
   put(byId("rollout"),
     h("p", { class: "row" }, badge("ok", "serves"), h("code", {}, short(now.champion) === "–" ? "newest" : short(now.champion)),
       h("span", { class: "muted" }, `epoch ${now.epoch}, by ${now.by || "–"}: ${now.reason || "–"}`), h("time", { class: "muted end" }, time(now.decided_at))),
-    now.candidate ? h("p", { class: "row" }, badge("busy", now.phase.toLowerCase()), h("code", {}, short(now.candidate)), `${share}`) : null,
-    phases.length ? h("ol", { class: "steps" }, phases.map((p) => h("li", { "aria-current": p === now.phase ? "step" : null }, p.toLowerCase()))) : null,
-    acks.length ? table("What workers say of the decision", ["worker", "epoch", "serves"], acks.map((a) => [a.worker, count(a.epoch), a.error ? badge("bad", a.error) : badge("ok", short(a.champion ?? a.version))])) : null);
+    now.candidate ? h("p", { class: "row" }, badge("busy", now.phase.toLowerCase()), h("code", {}, short(now.candidate)), share) : null,
+    now.rejected && !now.candidate ? h("p", { class: "row" }, badge("warn", "turned down"), h("code", {}, short(now.rejected))) : null,
+    phases.length ? h("ol", { class: "steps", "aria-label": "How far the candidate is" }, phases.map((p) => h("li", { "aria-current": p === now.phase ? "step" : null }, p.toLowerCase()))) : null,
+    acks.length ? table("What workers say of the decision", ["worker", "#epoch", "serves", "candidate", "requests by arm"], acks.map((a) => [a.worker, count(a.epoch), h("code", {}, a.champion ? short(a.champion) : "newest"),
+      Date.now() - a.at > a.lease_ms + 5000 ? badge("none", "gone") : a.error ? badge("bad", a.error) : badge({ LOADED: "ok", LOADING: "busy", FAILED: "bad" }[a.state] ?? "none", a.state.toLowerCase()),
+      a.served.map((one) => `${one.arm.toLowerCase()} ${count(one.requests)}${one.failures ? `, ${count(one.failures)} failed` : ""}`).join("; ") || "–"])) : null);
 }
 
 const RUNS = { STARTED: "busy", FINISHED: "ok", REFUSED: "warn", FAILED: "warn", GAVE_UP: "bad", COLLAPSED: "none" };
@@ -146,8 +149,9 @@ function segments() {
   const now = known.now;
   const experiments = known.experiments ?? [];
   put(byId("experiments"), experiments.length
-    ? table("Experiments", ["experiment", "state", "what it says"], experiments.map((e) => [e.name ?? e.experiment ?? "–", badge(e.running === false ? "none" : "busy", e.state ?? "runs"), e.verdict ?? e.reason ?? "–"]))
-    : nothing("No experiment runs. Arms that requests name are compared below all the same."));
+    ? table("Experiments", ["experiment", "is", "#users", "arms", "decided by", "hypothesis"], experiments.map((e) => [e.name, badge(e.status === "running" ? "busy" : "none", e.kept ? `stopped, kept ${e.kept}` : e.status), percent(e.coverage, 0),
+      e.arms.map((arm) => `${arm.name} ${percent(arm.weight, 0)}`).join(", "), e.metric, e.hypothesis || "–"]))
+    : nothing("No experiment was begun. To compare two ways of making lists:", "driftline experiments apply FILE"));
   if (!now?.all?.lists) return put(byId("segment-list"), nothing(`No list was told of yet: one counts when its label windows have passed, ${span((known.about?.label_window_ms ?? 0) / 1000)} after it.`));
   const rows = (kind, all) => all.map((part) => [kind, part.group || "(not said)", count(part.lists), amount(part.click_rate, "ratio"), amount(part.long_view_rate, "ratio"), amount(part.watch_seconds_per_impression, "seconds")]);
   put(byId("segment-list"), table("Segments", ["by", "", "#lists", "#clicked", "#viewed long", "#seconds each"],
