@@ -228,7 +228,7 @@ fn monitor(site: &Installation) -> Worker {
 fn traffic(site: &Installation) -> Child {
     let mut command = site.command(&site.data_dir("traffic"));
     command.args(["simulate", "--users", "60", "--items", "120", "--speed", "2000x"]);
-    command.args(["--days", "30", "--in-flight", "4"]);
+    command.args(["--days", "30", "--shift-to", "now", "--in-flight", "4"]);
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     command.spawn().expect("the binary runs")
 }
@@ -380,6 +380,7 @@ fn keyboard(tab: &Tab<'_>) {
 
 /// Light, dark and on a phone; nothing is wider than the screen.
 fn looks(tab: &Tab<'_>, folder: &std::path::Path) {
+    tab.eval("scrollTo({top: 0, behavior: 'instant'})");
     let fits = || tab.eval("document.documentElement.scrollWidth <= innerWidth") == true;
     for (width, name) in [(1280, "light"), (1280, "dark"), (800, "tablet"), (360, "phone")] {
         tab.resize(width, 900);

@@ -605,3 +605,31 @@ impl<const N: usize> ConcatAll for [Vec<Source>; N] {
         self.into_iter().flatten().collect()
     }
 }
+
+#[test]
+fn alerts_are_about_metrics_that_exist_and_promtool_takes_them() {
+    let rules = root().join("docker/prometheus/alerts.yml");
+    let text = fs::read_to_string(&rules).unwrap();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut named = BTreeSet::new();
+    for (at, _) in text.match_indices("driftline_") {
+        let rest = &text[at..];
+        named.insert(&rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())]);
+    }
+    assert!(named.len() > 5, "{named:?}");
+    let known: BTreeSet<&str> = names::ALL.iter().map(|(name, _)| *name).collect();
+    let unknown: Vec<_> = named.difference(&known).map(|name| (*name).to_owned()).collect();
+    refuse(&unknown, "docker/prometheus/alerts.yml asks for metrics that nobody tells:");
+    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
+        let mut promtool = std::process::Command::new("promtool");
+        match promtool.args(arguments).current_dir(rules.parent().unwrap()).output() {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{arguments:?}: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(error) => eprintln!("skipped: promtool (Debian's prometheus): {error}"),
+        }
+    }
+}

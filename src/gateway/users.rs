@@ -22,9 +22,12 @@ const LIMIT: Duration = Duration::from_millis(1_500);
 /// How long what was found stays true.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Who was found, and when. One look at a time.
+/// Who was found, and when.
+type Found = Option<(Instant, Vec<String>)>;
+
+/// Who was found last. One look at a time.
 #[derive(Default)]
-pub struct Lately(Arc<Mutex<Option<(Instant, Vec<String>)>>>);
+pub struct Lately(Arc<Mutex<Found>>);
 
 /// Names them, the busiest first.
 pub async fn list(shared: State, headers: HeaderMap) -> Result<Response, Refusal> {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{self, NoState};
 use super::{Settings, Watch};
 use crate::config::Config;
-use crate::event::{Encoding, MetricsWindow, RetrainTrigger, ServingWindow};
+use crate::event::{
+    Encoding, MetricsWindow, RetrainTrigger, ServingWindow, TriggerAction, TriggerState,
+};
 use crate::kafka::{
     Delivery, HandlerError, Outgoing, Producer, ProducerKind, Record, TopicPartition, Tracker,
     WholeTopic,
@@ -51,6 +53,16 @@ impl Leader {
         topic.mark_end()?;
         let told = told_already(config)?;
         let producer = Producer::new(&client, ProducerKind::Durable, "driftline-monitor")?;
+        // From zero on, so that the first of a kind is an increase where metrics are scraped.
+        for action in [
+            TriggerAction::None,
+            TriggerAction::Retrain,
+            TriggerAction::Rollback,
+            TriggerAction::Investigate,
+        ] {
+            let labels = [("action", action.name()), ("state", TriggerState::Firing.name())];
+            metrics::counter!(names::TRIGGERS, &labels).increment(0);
+        }
         Ok(Self {
             config: config.clone(),
             watch,

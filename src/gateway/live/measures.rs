@@ -76,6 +76,9 @@ fn short(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
+/// Version, arm and surface, and what was counted of them.
+type Segment = ((String, String, String), MetricsWindow);
+
 /// An hour of rows.
 type Hour = [Value4; CHARTED.len()];
 
@@ -85,7 +88,7 @@ pub struct Measures {
     minutes: Vec<(i64, Value)>,
     hour: Option<(i64, Hour)>,
     hours: Vec<(i64, Value)>,
-    lately: VecDeque<Vec<((String, String, String), MetricsWindow)>>,
+    lately: VecDeque<Vec<Segment>>,
     newest: Option<i64>,
     workers: BTreeMap<String, VecDeque<ServingWindow>>,
     newest_answer: i64,
@@ -247,7 +250,7 @@ impl Listener for Measures {
 struct Minute {
     start: i64,
     values: Hour,
-    segments: Vec<((String, String, String), MetricsWindow)>,
+    segments: Vec<Segment>,
 }
 
 fn minute_of(told: &Judged<'_>) -> Minute {

@@ -22,8 +22,8 @@ let said = null;
 function status() {
   const broker = known.broker;
   let [state, words] = ["none", "connecting …"];
-  if (line.state === "lost") [state, words] = ["bad", `the gateway is not heard since ${span((Date.now() - line.since) / 1000)}; trying again`];
-  else if (line.state === "open" && broker && !broker.ok) [state, words] = ["bad", `the broker is away for ${span((Date.now() - broker.since) / 1000)}`];
+  if (line.state === "lost") [state, words] = ["bad", `not live for ${span((Date.now() - line.since) / 1000)}`];
+  else if (line.state === "open" && broker && !broker.ok) [state, words] = ["bad", `the broker is away, ${span((Date.now() - broker.since) / 1000)}`];
   else if (line.state === "open" && known.reading?.length) [state, words] = ["busy", "reading what was told before"];
   else if (line.state === "open" && broker?.ok) [state, words] = ["ok", `live, ${clock(Date.now())}`];
   const place = byId("status");

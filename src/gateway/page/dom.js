@@ -60,6 +60,9 @@ export function amount(value, unit) {
   return value.toFixed(3);
 }
 
+/** A version by as many digits as tell it from others; names as they are. */
+export const short = (version) => (!version ? "–" : /^[0-9a-f]{16}$/.test(version) ? version.slice(0, 8) : version);
+
 /** Seconds as 12 s, 5 min, 3 h, 2 d. */
 export function span(seconds) {
   if (seconds === null || seconds === undefined) return "–";
@@ -69,14 +72,6 @@ export function span(seconds) {
   if (s < 7200) return `${Math.round(s / 60)} min`;
   if (s < 172800) return `${(s / 3600).toFixed(1)} h`;
   return `${(s / 86400).toFixed(1)} d`;
-}
-
-export function bytes(n) {
-  if (n === null || n === undefined) return "–";
-  for (const unit of ["B", "KB", "MB", "GB"]) {
-    if (n < 1000 || unit === "GB") return `${n < 10 && unit !== "B" ? n.toFixed(1) : Math.round(n)} ${unit}`;
-    n /= 1000;
-  }
 }
 
 const iso = (ms) => new Date(ms).toISOString();

@@ -1,6 +1,6 @@
 // The loop as a picture: who hands what to whom, how fast, and how each part is.
 
-import { h, s, put, byId, count, rate, span, mark } from "./dom.js";
+import { h, s, put, byId, count, rate, short, span, mark } from "./dom.js";
 import { known, line, on } from "./live.js";
 
 const NODE_H = 78;
@@ -122,7 +122,7 @@ const STATES = {
     if (!told) return ["", "none", "…", []];
     if (told.error) return ["", "bad", "cannot be read", [["why", told.error]]];
     const champion = told.versions.find((v) => v.roles?.includes("champion"));
-    return [`${count(told.count)} versions`, ...(told.count ? ["ok", champion ? `champion ${champion.version.slice(0, 6)}` : "no champion"] : ["none", "nothing yet"]), []];
+    return [`${count(told.count)} versions`, ...(told.count ? ["ok", champion ? `champion ${short(champion.version)}` : "no champion"] : ["none", "nothing yet"]), []];
   },
   deployer() {
     const now = known.control?.[0];
@@ -132,6 +132,15 @@ const STATES = {
       [["by", now.by || "–"], ["why", now.reason || "–"]]];
   },
 };
+
+/** Why nothing is known at the moment; nothing where all is. */
+const lost = () => (line.state !== "open" ? "not heard of" : known.broker && !known.broker.ok ? "the broker is away" : null);
+
+/** What a part shows, where it can be known. */
+function stateOf(id) {
+  const [number, state, words, facts] = STATES[id]();
+  return lost() && id !== "registry" ? [number, "none", lost(), facts] : [number, state, words, facts];
+}
 
 const EDGE_RATES = {
   events: () => flow("watch-events", "click-events", "feedback-events"),
@@ -247,11 +256,8 @@ function update() {
   const width = Math.floor(picture.clientWidth);
   if (width < 50) return;
   if (!drawn || drawn.width !== width) drawn = build(picture, width);
-  const away = known.broker && !known.broker.ok;
-  const lost = line.state !== "open" || away;
   for (const [id, { node, figure, sign, words }] of Object.entries(drawn.nodes)) {
-    let [number, state, said] = STATES[id]();
-    if (lost && id !== "registry") [state, said] = ["none", line.state !== "open" ? "not heard of" : "the broker is away"];
+    const [number, state, said] = stateOf(id);
     figure.textContent = number;
     sign.textContent = SIGNS[state];
     sign.setAttribute("class", `mark ${state}`);
@@ -261,7 +267,7 @@ function update() {
     node.setAttribute("aria-label", `${PARTS[id].name}: ${[number, said].filter(Boolean).join(", ")}`);
   }
   for (const [id, { label, moving, name }] of Object.entries(drawn.edges)) {
-    const speed = lost ? null : EDGE_RATES[id]();
+    const speed = lost() ? null : EDGE_RATES[id]();
     label.textContent = speed ? `${name} ${rate(speed)}/s` : name;
     moving.setAttribute("class", speed ? `moving on ${speed > 20 ? "fast" : ""}` : "moving");
   }
@@ -272,7 +278,7 @@ function detail() {
   const place = byId("loop-detail");
   if (!chosen) return put(place);
   const part = PARTS[chosen];
-  const [, state, said, facts] = STATES[chosen]();
+  const [, state, said, facts] = stateOf(chosen);
   put(place,
     h("h3", {}, mark(state), ` ${part.name}: ${said}`),
     h("p", {}, part.words),

@@ -1,9 +1,8 @@
 // Everything that is a list: triggers, models, runs, workers, segments, dead letters.
 
-import { h, byId, put, amount, badge, bytes, count, nothing, percent, rate, span, speak, table, time } from "./dom.js";
+import { h, byId, put, amount, badge, count, nothing, percent, rate, short, span, speak, table, time } from "./dom.js";
 import { call, known, on } from "./live.js";
 
-const short = (version) => (version ? version.slice(0, 8) : "–");
 const ago = (ms) => span((Date.now() - ms) / 1000);
 
 // --- Triggers --------------------------------------------------------------------------------
@@ -12,7 +11,9 @@ const STATES = { FIRING: "bad", PENDING: "busy", RESOLVED: "ok", UNKNOWN: "none"
 let heard = null;
 
 function triggers() {
-  const all = known.triggers ?? [];
+  // What was pending and has come to something since is told by that.
+  const settled = new Set((known.triggers ?? []).filter((t) => t.state !== "PENDING").map((t) => t.key));
+  const all = (known.triggers ?? []).filter((t) => t.state !== "PENDING" || !settled.has(t.key));
   const fresh = heard === null ? [] : all.filter((t) => !heard.has(t.id));
   if (fresh.length) speak(`New trigger: ${fresh[0].reason}`);
   if (known.triggers) heard = new Set(all.map((t) => t.id));
@@ -91,7 +92,7 @@ function rollout() {
   const share = now.phase === "CANARY" ? `for ${percent(now.share / 10000, 1)} of users` : "for nobody yet";
   const phases = now.candidate ? ["PREPARE", "SHADOW", "CANARY", "SERVING"] : [];
   put(byId("rollout"),
-    h("p", { class: "row" }, badge("ok", "serves"), h("code", {}, short(now.champion) === "–" ? "newest" : short(now.champion)),
+    h("p", { class: "row" }, badge("ok", "serves"), h("code", {}, now.champion ? short(now.champion) : "newest"),
       h("span", { class: "muted" }, `epoch ${now.epoch}, by ${now.by || "–"}: ${now.reason || "–"}`), h("time", { class: "muted end" }, time(now.decided_at))),
     now.candidate ? h("p", { class: "row" }, badge("busy", now.phase.toLowerCase()), h("code", {}, short(now.candidate)), share) : null,
     now.rejected && !now.candidate ? h("p", { class: "row" }, badge("warn", "turned down"), h("code", {}, short(now.rejected))) : null,
@@ -139,8 +140,7 @@ function skew() {
     fact("long views, predicted over seen", times(now.long_view_calibration), ...near(now.long_view_calibration)),
     fact("what the ranker had learnt was old", span(stale), ...(stale === null ? [null, "it does not rank yet"] : stale > 7200 * 2 ? ["warn", "behind"] : ["ok", "fresh"])),
     fact("lists from which a part was missing", percent(now.degraded_share), ...((now.degraded_share ?? 0) > 0.5 ? ["warn", "many"] : ["ok", "few"])),
-    fact("lists for newcomers", percent(now.newcomer_share)),
-    fact("drawn to explore", percent(now.explored_share))));
+  ));
 }
 
 // --- Segments --------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ function facts() {
   const one = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, h("strong", {}, value)));
   put(byId("facts"), h("dl", { class: "facts big" }, one("lists in the last hour", count(all.lists)), one("items shown", count(all.impressions)),
     one("clicked", amount(all.click_rate, "ratio")), one("viewed long", amount(all.long_view_rate, "ratio")), one("watched to the end", amount(all.completion_rate, "ratio")),
-    one("different items", count(all.items_shown)), one("Gini", all.gini === null ? "–" : all.gini.toFixed(2))));
+    one("lists for newcomers", percent(all.newcomer_share)), one("drawn to explore", percent(all.explored_share))));
 }
 
 // --- Dead letters ----------------------------------------------------------------------------

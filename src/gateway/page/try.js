@@ -1,6 +1,6 @@
 // Be somebody: ask for a list, watch and click, see what changes and why.
 
-import { h, byId, put, badge, speak } from "./dom.js";
+import { h, byId, put, badge, short, speak } from "./dom.js";
 import { call, key, known, on } from "./live.js";
 
 const COUNT = 8;
@@ -109,7 +109,7 @@ function list() {
   const { items, degraded, after, model_version: model, took, took_us: inside } = state.list;
   const moved = changes(state.before, items);
   return h("div", {},
-    h("p", { class: "row muted" }, `${items.length} items in ${Math.round(took)} ms, ${(inside / 1000).toFixed(1)} ms of them in the worker; model ${model.slice(0, 8)}`,
+    h("p", { class: "row muted" }, `${items.length} items in ${Math.round(took)} ms, ${(inside / 1000).toFixed(1)} ms of them in the worker; model ${short(model)}`,
       after === "SATISFIED" ? badge("ok", "knows your last events") : after === "MISSED" ? badge("warn", "may lack your last events") : null,
       (degraded ?? []).map((d) => badge("warn", `without ${d.part}: ${d.reason}`))),
     items.length ? h("ol", { class: "picks" }, items.map((item, place) => row(item, place, moved[place]))) : h("p", { class: "nothing" }, "An empty list: no worker knows an item yet. Let people watch something:", " ", h("code", {}, "driftline simulate --for 60s")),
