@@ -92,47 +92,33 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn read(config: &Config) -> Result<Told, Failure> {
-    let mut told = Told::default();
-    each(config, |one| match one {
-        Record::Answered(window) => told.workers.push(window),
-        Record::Came(window) => {
-            let MetricsWindow { start, shard, .. } = window;
-            let key = (
-                start,
-                shard,
-                window.model_version.clone(),
-                window.arm.clone(),
-                window.surface.clone(),
-            );
-            match told.windows.entry(key) {
-                Entry::Occupied(known) if known.get().revision >= window.revision => {}
-                Entry::Occupied(mut known) => drop(known.insert(window)),
-                Entry::Vacant(free) => drop(free.insert(window)),
-            }
+    let Told { mut windows, mut workers } = Told::default();
+    let came = |window: MetricsWindow| {
+        let MetricsWindow { start, shard, .. } = window;
+        let key = (
+            start,
+            shard,
+            window.model_version.clone(),
+            window.arm.clone(),
+            window.surface.clone(),
+        );
+        match windows.entry(key) {
+            Entry::Occupied(known) if known.get().revision >= window.revision => {}
+            Entry::Occupied(mut known) => drop(known.insert(window)),
+            Entry::Vacant(free) => drop(free.insert(window)),
         }
-    })?;
-    Ok(told)
+    };
+    each(config, came, |window| workers.push(window))?;
+    Ok(Told { windows, workers })
 }
 
-/// Reads what came of lists, as it was told: revisions and repetitions too.
-pub(super) fn each_window(
+/// Reads the topic as it was told, revisions and repetitions too: what came of lists, and what workers
+/// answered.
+pub(super) fn each(
     config: &Config,
-    mut take: impl FnMut(&MetricsWindow),
+    mut came: impl FnMut(MetricsWindow),
+    mut answered: impl FnMut(ServingWindow),
 ) -> Result<(), Failure> {
-    each(config, |one| {
-        if let Record::Came(window) = one {
-            take(&window);
-        }
-    })
-}
-
-/// What a record of the topic is.
-enum Record {
-    Came(MetricsWindow),
-    Answered(ServingWindow),
-}
-
-fn each(config: &Config, mut take: impl FnMut(Record)) -> Result<(), Failure> {
     let topic = config.topics.metrics();
     cluster::require(&cluster::connect(config)?.1, &[&topic])?;
     let mut reader = WholeTopic::open(&config.kafka.client(), &topic, "driftline-metrics")?;
@@ -140,10 +126,10 @@ fn each(config: &Config, mut take: impl FnMut(Record)) -> Result<(), Failure> {
     while !reader.is_at_mark() {
         let Some(record) = reader.poll(Duration::from_millis(100)) else { continue };
         if let Ok(window) = MetricsWindow::decode(record.value()) {
-            take(Record::Came(window));
+            came(window);
         } else {
             match ServingWindow::decode(record.value()) {
-                Ok(window) => take(Record::Answered(window)),
+                Ok(window) => answered(window),
                 Err(error) => {
                     let (partition, offset) = (record.partition(), record.offset());
                     eprintln!("{topic}-{partition}@{offset} is passed over: {error}");

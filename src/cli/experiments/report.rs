@@ -48,7 +48,10 @@ pub(super) fn run(
     let (definition, _) = experiments.get(&args.name).ok_or("it is gone")?;
     let until = if record.stopped_at > 0 { record.stopped_at } else { i64::MAX };
     let mut tallies = Tallies::new(record.begun_at, until);
-    metrics::each_window(config, |window| drop(tallies.take(window)))?;
+    let came = |window| {
+        tallies.take(&window);
+    };
+    metrics::each(config, came, |_| {})?;
     let rule = Rule { alpha: args.alpha, tuning: args.tuning };
     let report = Report::new(definition, &tallies, rule);
     if let Some(path) = &args.plot {

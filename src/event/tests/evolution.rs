@@ -243,6 +243,7 @@ fn read_by_us(subject: &Subject, bytes: &[u8]) -> Value {
         "model-manifest" => of::<ModelManifest>(subject, bytes),
         "model-control" => of::<ModelControl>(subject, bytes),
         "model-ack" => of::<ModelAck>(subject, bytes),
+        "experiment" => of::<ExperimentRecord>(subject, bytes),
         "training-run" => of::<TrainingRun>(subject, bytes),
         "ranker-manifest" => of::<RankerManifest>(subject, bytes),
         "metrics-window" => of::<MetricsWindow>(subject, bytes),
