@@ -67,7 +67,8 @@ publish_interval_ms = 200
 [ranker]
 publish_seconds = 2
 [lake]
-cut_seconds = 1
+topics = ["interactions", "watch-events", "click-events"]
+cut_seconds = 3
 [deployment]
 # A hundred users are a tenth here: fewer steps, each of the usual length.
 heartbeat_ms = 200
@@ -104,10 +105,11 @@ start() {
 model() {
   cat >"$folder/$1.sh" <<SH
 set -e
-sleep 3 # The archiver, which cuts every second, has all that the waiting world has done.
+sleep 6 # The archiver, which cuts every three seconds, has all that the waiting world has done.
 '$driftline' $2 >'$folder/$1.json' || [ \$? = 2 ]
 version=\$(grep -o '"version": *"[0-9a-f]\{16\}"' '$folder/$1.json' | head -n 1 | cut -d '"' -f 4)
-'$driftline' deploy $4 "\$version" --force '$3' --wait
+'$driftline' deploy $4 "\$version" --force '$3' --wait || sleep 2
+'$driftline' deploy status | grep -q "\$version" # It may have been decided all the same.
 SH
 }
 
@@ -152,7 +154,11 @@ sleep 0.1; done) >/dev/null 2>&1 &")
   esac
   "$driftline" simulate --users "$users" --items "$items" --days "$days" --head-start "${at}d" \
     --speed "$speed" --scenario "$scenario" --at "$2" --json "${own[@]}" \
-    >"$folder/world.json" 2>"$folder/world.log" || { tail -n 5 "$folder/world.log" >&2; return 1; }
+    >"$folder/world.json" 2>"$folder/world.log" &
+  # In the background, so that a signal is heard while it runs.
+  local world=$!
+  pids+=("$world")
+  wait "$world" || { tail -n 5 "$folder/world.log" >&2; return 1; }
 }
 
 # settle: until the monitor has nothing more to note.
@@ -171,13 +177,14 @@ for name in "${scenarios[@]}"; do
   oracle=()
   case $name in
     taste-shift*)
-      if [ ! -e "$results/oracle.json" ] || [ "$name" = taste-shift ]; then
+      known=$results/oracle-$users-$items-$days-$at.json
+      if [ ! -e "$known" ]; then
         say "An oracle: the same people, who have always had the tastes that others turn to."
         live oracle 0s
-        cp "$folder/world.json" "$results/oracle.json"
+        cp "$folder/world.json" "$known"
         stop_all
       fi
-      oracle=(--oracle "$results/oracle.json")
+      oracle=(--oracle "$known")
       ;;
   esac
   say "$name: $days days of event time."
