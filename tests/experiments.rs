@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::installation::Installation;
 use common::kafka::Out;
 use common::requests::{Ask, Client};
-use common::{avro, eventually, now_ms};
+use common::{avro, eventually};
 use serde_json::{Value, json};
 
 const DEFINITION: &str = r#"
