@@ -18,7 +18,7 @@ use answerer::Answerer;
 use pipelines::Pipelines;
 
 use super::global_feed::FeedState;
-use super::impressions::{self, Impressions, warmer};
+use super::impressions::{Impressions, warmer};
 use super::replies::{self, KnownTopics, ReturnAddress};
 use super::{Context, WorkerError};
 use crate::event::{After, ErrorKind, EventTopic, Reply, Request, decode_request};
@@ -27,7 +27,6 @@ use crate::kafka::{
     TopicPartition, headers, partition_of,
 };
 use crate::runtime::{self, Urgency};
-use crate::serving;
 use crate::telemetry::names;
 use crate::time::{EventTime, wall_now};
 
@@ -87,19 +86,13 @@ pub fn start(
     let mut threads = Vec::new();
     let impressions = Impressions::start(&context, config.topics.impressions())?;
     let unseen = Impressions::start(&context, config.topics.shadow_impressions())?;
-    let pipelines = Arc::new(Pipelines::new(context.clone(), impressions.clone()));
-    let shadow = serving::untrained(config.serving.list_rules()).without_side_effects();
-    let shadow = Arc::new(match unseen {
-        Some(unseen) => shadow.side_effect(impressions::NoteShadow(unseen)),
-        None => shadow,
-    });
+    let pipelines = Arc::new(Pipelines::new(context.clone(), impressions.clone(), unseen));
     for number in 0..config.worker.serving_threads {
         let answerer = Answerer {
             context: context.clone(),
             feed: Arc::clone(&feed),
             producer: Arc::clone(&producer),
             pipelines: Arc::clone(&pipelines),
-            shadow: Arc::clone(&shadow),
             seconds: histogram!(names::REQUEST_SECONDS),
         };
         let work: Receiver<Job> = work.clone();

@@ -15,7 +15,7 @@ use crate::experiment::hash::bucket;
 use crate::experiment::running::Assignment;
 use crate::feature::UserState;
 use crate::kafka::Producer;
-use crate::serving::{self, Made, Outcome, Pipeline, Query, Ranking, World};
+use crate::serving::{self, Made, Outcome, Query, Ranking, World};
 use crate::state::hot::{HotValue, Version};
 use crate::telemetry::names;
 use crate::time::wall_now;
@@ -44,8 +44,6 @@ pub(super) struct Answerer {
     pub(super) feed: Arc<FeedState>,
     pub(super) producer: Arc<Producer>,
     pub(super) pipelines: Arc<Pipelines>,
-    /// Makes lists that nobody sees.
-    pub(super) shadow: Arc<Pipeline>,
     pub(super) seconds: Histogram,
 }
 
@@ -302,9 +300,9 @@ impl Answerer {
         let (route, begun) = (&chosen.route, Instant::now());
         let pipeline = self.pipelines.of(&chosen.assignment.settings);
         match route.arm {
-            RolloutArm::Shadow => Some(self.shadow.make(query(route)))
+            RolloutArm::Shadow => Some(self.pipelines.shadow.make(query(route)))
                 .filter(Made::is_sound)
-                .map(|made| self.shadow.conclude(made)),
+                .map(|made| self.pipelines.shadow.conclude(made)),
             RolloutArm::Canary => {
                 let made = caught(|| pipeline.make(query(route))).filter(Made::is_sound);
                 self.count(job, chosen, begun, made.as_ref());

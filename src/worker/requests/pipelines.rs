@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::experiment::settings::Settings;
 use crate::serving::{self, ListRules, Pipeline, SourceKind};
 use crate::worker::Context;
-use crate::worker::impressions::{Impressions, Note};
+use crate::worker::impressions::{Impressions, Note, NoteShadow};
 
 /// Most pipelines that are kept beside the worker's own: those of more arms than run at once. Beyond,
 /// all are made anew.
@@ -20,17 +20,29 @@ pub(super) struct Pipelines {
     impressions: Option<Arc<Impressions>>,
     own: Arc<Pipeline>,
     others: RwLock<Vec<(Way, Arc<Pipeline>)>>,
+    /// Makes lists that nobody sees.
+    pub(super) shadow: Pipeline,
 }
 
 impl Pipelines {
-    /// The worker's own, and no other yet.
-    pub(super) fn new(context: Context, impressions: Option<Arc<Impressions>>) -> Self {
+    /// The worker's own, and no other yet; lists that nobody sees go to `unseen`.
+    pub(super) fn new(
+        context: Context,
+        impressions: Option<Arc<Impressions>>,
+        unseen: Option<Arc<Impressions>>,
+    ) -> Self {
         let rules = context.config.serving.list_rules();
+        let shadow = serving::untrained(rules).without_side_effects();
+        let shadow = match unseen {
+            Some(unseen) => shadow.side_effect(NoteShadow(unseen)),
+            None => shadow,
+        };
         let mut pipelines = Self {
             context,
             impressions,
             own: Arc::new(Pipeline::new()),
             others: RwLock::default(),
+            shadow,
         };
         pipelines.own = pipelines.make(&(rules, SourceKind::ALL.to_vec()));
         pipelines
