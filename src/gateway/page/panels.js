@@ -119,10 +119,10 @@ const named = (counts) => Object.entries(counts ?? {}).map(([name, n]) => `${nam
 function workers() {
   const all = known.workers ?? [];
   if (!all.length) return put(byId("worker-list"), nothing("No worker has told of a minute yet. One that has just started does after its first minute:", "driftline worker"));
-  put(byId("worker-list"), table("Workers", ["worker", "#a second", "#p50 below", "#p99 below", "errors", "missing", "model", "heard"], all.map((w) => {
+  put(byId("worker-list"), table("Workers", ["worker", "heard", "#a second", "#p50 below", "#p99 below", "errors", "missing", "model"], all.map((w) => {
     const late = Date.now() - w.newest > 180000;
     const ms = (v) => (v === null ? "–" : `${v < 10 ? v.toFixed(1) : Math.round(v)} ms`);
-    return [w.worker, rate(w.per_second), ms(w.p50_ms), ms(w.p99_ms), named(w.errors), named(w.missing), h("code", {}, short(w.model)), late ? badge("warn", `${ago(w.newest)} ago`) : badge("ok", "now")];
+    return [w.worker, late ? badge("warn", `${ago(w.newest)} ago`) : badge("ok", "now"), rate(w.per_second), ms(w.p50_ms), ms(w.p99_ms), named(w.errors), named(w.missing), h("code", {}, short(w.model))];
   })));
 }
 
@@ -149,8 +149,8 @@ function segments() {
   const now = known.now;
   const experiments = known.experiments ?? [];
   put(byId("experiments"), experiments.length
-    ? table("Experiments", ["experiment", "is", "#users", "arms", "decided by", "hypothesis"], experiments.map((e) => [e.name, badge(e.status === "running" ? "busy" : "none", e.kept ? `stopped, kept ${e.kept}` : e.status), percent(e.coverage, 0),
-      e.arms.map((arm) => `${arm.name} ${percent(arm.weight, 0)}`).join(", "), e.metric, e.hypothesis || "–"]))
+    ? table("Experiments", ["experiment", "is", "#users", "arms", "decided by"], experiments.map((e) => [h("span", { title: e.hypothesis }, e.name), badge(e.status === "running" ? "busy" : "none", e.kept ? `stopped, kept ${e.kept}` : e.status), percent(e.coverage, 0),
+      e.arms.map((arm) => `${arm.name} ${percent(arm.weight, 0)}`).join(", "), e.metric || "–"]))
     : nothing("No experiment was begun. To compare two ways of making lists:", "driftline experiments apply FILE"));
   if (!now?.all?.lists) return put(byId("segment-list"), nothing(`No list was told of yet: one counts when its label windows have passed, ${span((known.about?.label_window_ms ?? 0) / 1000)} after it.`));
   const rows = (kind, all) => all.map((part) => [kind, part.group || "(not said)", count(part.lists), amount(part.click_rate, "ratio"), amount(part.long_view_rate, "ratio"), amount(part.watch_seconds_per_impression, "seconds")]);
