@@ -214,7 +214,7 @@ fn a_candidate_comes_from_nobody_to_everybody_whoever_dies_and_no_request_fails(
     let (asked, seen) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask_until(&client, &done));
         let end = common::load::EndOf(&done);
-        let until = Instant::now() + Duration::from_secs(120);
+        let until = Instant::now() + Duration::from_secs(300);
         let mut killed = 0;
         let mut phases = BTreeSet::new();
         for minute in 0.. {

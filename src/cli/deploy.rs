@@ -158,6 +158,7 @@ fn require_topics(config: &Config) -> Result<(), Failure> {
         topics.metrics(),
         topics.retrain_triggers(),
         topics.training_runs(),
+        topics.experiments(),
     ];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     cluster::require(&cluster::connect(config)?.1, &names)?;

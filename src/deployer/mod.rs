@@ -23,7 +23,7 @@ use crate::telemetry::names;
 
 /// Pause after what failed and may pass.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often the registry is asked to follow, where it has not.
+/// How often registry and `models` are held against decisions and experiments.
 const SETTLE: Duration = Duration::from_secs(30);
 /// By whom it is decided.
 const BY: &str = "driftline deploy";
@@ -45,7 +45,6 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DeployError> {
         observer,
         control,
         waiting: String::new(),
-        is_settled: false,
         settled: None,
     };
     deployer.say("goes on from");
@@ -72,7 +71,6 @@ struct Deployer {
     tried: HashSet<String>,
     /// What it last said that it waits for.
     waiting: String,
-    is_settled: bool,
     settled: Option<Instant>,
 }
 
@@ -83,10 +81,9 @@ impl Deployer {
             self.follow(control);
         }
         self.observer.read();
-        if !self.is_settled && self.settled.is_none_or(|at| at.elapsed() >= SETTLE) {
+        if self.settled.is_none_or(|at| at.elapsed() >= SETTLE) {
             self.settled = Some(Instant::now());
             self.operator.settle(&self.control)?;
-            self.is_settled = true;
         }
         let who = Who { by: BY, why: "", force: None };
         match decide(&self.observer.view(), &self.plan) {
@@ -168,7 +165,6 @@ impl Deployer {
         self.tried.extend([control.candidate.clone(), control.champion.clone()]);
         self.observer.follow(&control);
         self.control = control;
-        self.is_settled = false;
         self.settled = None;
         self.waiting.clear();
         self.say("decided");

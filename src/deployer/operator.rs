@@ -1,16 +1,22 @@
 //! Carries decisions out: bytes on `models`, the decision on `model-control`, and then the registry, which
 //! follows it. Whoever dies between two of these leaves what the next one ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::deployment::{self, ControlError, Controller, GOLDEN_FILE, verify_golden};
-use crate::event::{FIRST_BASIS, GoldenList, ModelControl, ModelManifest};
-use crate::kafka::KafkaError;
+use crate::event::{ExperimentStatus, FIRST_BASIS, GoldenList, ModelControl, ModelManifest};
+use crate::experiment::running::Experiments;
+use crate::kafka::{KafkaError, WholeTopic};
 use crate::model::Basis;
 use crate::objects::{ObjectError, Objects};
 use crate::registry::{AliasChange, BASIS, Manifest, ModelVersion, Registry, RegistryError};
 use crate::time::wall_now;
+
+/// How long a poll waits.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +53,8 @@ pub struct Who<'a> {
 pub struct Operator {
     registry: Registry,
     controller: Controller,
+    experiments_topic: WholeTopic,
+    experiments: Experiments,
 }
 
 impl Operator {
@@ -57,8 +65,11 @@ impl Operator {
     pub fn open(config: &Config) -> Result<Self, DeployError> {
         let registry = Registry::open(Arc::new(Objects::open(&config.objects.settings())?));
         let (models, control) = (config.topics.models(), config.topics.model_control());
-        let controller = Controller::open(&config.kafka.client(), &models, &control)?;
-        Ok(Self { registry, controller })
+        let client = config.kafka.client();
+        let controller = Controller::open(&client, &models, &control)?;
+        let experiments = config.topics.experiments();
+        let experiments_topic = WholeTopic::open(&client, &experiments, "driftline-control")?;
+        Ok(Self { registry, controller, experiments_topic, experiments: Experiments::default() })
     }
 
     /// The versions.
@@ -201,14 +212,42 @@ impl Operator {
         if aliases.challenger != candidate {
             self.registry.set_challenger(candidate, &change(aliases.epoch))?;
         }
-        self.retire(control)
+        let in_experiments = self.in_experiments()?;
+        for version in &in_experiments {
+            if let Err(error) = self.send(*version, None) {
+                tracing::warn!(%error, %version, "an experiment's arm has no model");
+            }
+        }
+        self.retire(control, &in_experiments)
+    }
+
+    /// Versions by which running experiments serve.
+    fn in_experiments(&mut self) -> Result<BTreeSet<ModelVersion>, DeployError> {
+        self.experiments_topic.mark_end()?;
+        while !self.experiments_topic.is_at_mark() {
+            let Some(record) = self.experiments_topic.poll(POLL) else { continue };
+            let key = record.key().unwrap_or_default();
+            if let Err(error) = self.experiments.take(key, record.value()) {
+                tracing::warn!(%error, offset = record.offset(), "an experiment is passed over");
+            }
+        }
+        let running =
+            self.experiments.all().filter(|(_, told)| told.status == ExperimentStatus::Running);
+        let arms = running.flat_map(|(_, told)| &told.arms);
+        Ok(arms.filter_map(|arm| ModelVersion::parse(&arm.model_version)).collect())
     }
 
     /// Takes what is not needed out of `models`. Workers let go of it a little later.
-    fn retire(&mut self, control: &ModelControl) -> Result<(), DeployError> {
+    fn retire(
+        &mut self,
+        control: &ModelControl,
+        in_experiments: &BTreeSet<ModelVersion>,
+    ) -> Result<(), DeployError> {
+        let is_in_use = |version: &ModelVersion| in_experiments.contains(version);
         if control.champion.is_empty() {
             // First bases look after themselves; a candidate that was turned down goes.
-            if let Some(rejected) = ModelVersion::parse(&control.rejected) {
+            let rejected = ModelVersion::parse(&control.rejected);
+            if let Some(rejected) = rejected.filter(|version| !is_in_use(version)) {
                 let published = self.controller.published()?;
                 for there in published.iter().filter(|m| m.version as u64 == rejected.0) {
                     self.controller.retire(there)?;
@@ -221,11 +260,12 @@ impl Operator {
         published.sort_by_key(|there| std::cmp::Reverse(there.interactions));
         let newest_first = published.iter().find(|there| there.trained_by == FIRST_BASIS).cloned();
         for there in published {
-            let own = ModelVersion(there.version as u64).to_string();
+            let version = ModelVersion(there.version as u64);
+            let own = version.to_string();
             // Before anything was promoted this served; it is what a rollback would find.
             let is_fallback = control.previous.is_empty()
                 && newest_first.as_ref().is_some_and(|first| first.version == there.version);
-            if !stays.contains(&&own) && !is_fallback {
+            if !stays.contains(&&own) && !is_fallback && !is_in_use(&version) {
                 self.controller.retire(&there)?;
                 tracing::info!(version = own, "a version is retired");
             }

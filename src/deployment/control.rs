@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::event::{ModelControl, ModelManifest};
 use crate::kafka::{
@@ -214,7 +214,16 @@ impl Controller {
             Err(error) if !error.is_fenced() => return Err(error.into()),
             _ => {}
         }
-        match self.read()? {
+        // A commit is answered before readers may see what was committed.
+        let until = Instant::now() + DELIVERY_LIMIT;
+        while self.known.state().epoch <= known {
+            if Instant::now() > until {
+                return Err(ControlError::Delivery("what was decided does not appear".into()));
+            }
+            self.follow();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        match self.known.state() {
             won if *won == wanted => Ok(wanted),
             won => Err(ControlError::Conflict { epoch: won.epoch, by: won.by.clone() }),
         }

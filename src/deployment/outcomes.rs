@@ -1,12 +1,16 @@
 //! What came of the lists of a candidate and of the champion beside it, over the same minutes.
 
 use crate::event::MetricsWindow;
+use crate::experiment::running;
 use crate::experiment::sequential::{Comparison, Rule, compare};
 use crate::experiment::tallies::{Metric, Segment, Tallies, Tally};
 use crate::time::MINUTE_MS;
 
 /// What a candidate must not spoil.
 pub const GUARDED: [&str; 3] = ["click_rate", "long_view_rate", "watch_seconds"];
+
+/// The arm of lists that a candidate made, as workers name it.
+const CANARY: &str = crate::serving::CANARY_ARM;
 
 /// Windows of two versions from one event time on.
 #[derive(Debug, Default)]
@@ -66,6 +70,13 @@ impl Outcomes {
     }
 
     fn of(&self, wanted: &Segment) -> Tally {
-        self.tallies.of(|segment| segment == wanted)
+        self.tallies.of(|segment| is_of(segment, wanted))
     }
+}
+
+/// Whether lists of a version are of a rollout's arm. Experiments run in both alike, and name theirs beside
+/// it.
+fn is_of((version, arms): &Segment, wanted: &Segment) -> bool {
+    let is_canary = running::is_of(arms, CANARY);
+    *version == wanted.0 && is_canary == (wanted.1 == CANARY)
 }
