@@ -377,7 +377,7 @@ fn a_rollback_that_the_monitor_asks_for_is_made() {
     trigger(&new);
     eventually("it goes back", || {
         let acks = world.site.kafka.read_all(&world.site.topic("model-acks"));
-        let last = acks.iter().filter_map(|record| record.value.as_deref()).last()?;
+        let last = acks.iter().filter_map(|record| record.value.as_deref()).next_back()?;
         let ack = ModelAck::decode(last).expect("an ack");
         (ack.champion == old).then_some(())
     });

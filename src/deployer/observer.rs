@@ -9,7 +9,7 @@ use crate::event::{
     TriggerState,
 };
 use crate::kafka::{KafkaError, Record, WholeTopic};
-use crate::serving::{CANARY_ARM, DEFAULT_ARM, UNTRAINED};
+use crate::serving::UNTRAINED;
 use crate::time::HOUR_MS;
 
 /// How long a poll waits where nothing is there.

@@ -1,34 +1,31 @@
 //! What came of the lists of a candidate and of the champion beside it, over the same minutes.
 
 use crate::event::MetricsWindow;
-use crate::experiment::running;
+use crate::experiment::running::is_of;
 use crate::experiment::sequential::{Comparison, Rule, compare};
-use crate::experiment::tallies::{Metric, Segment, Tallies, Tally};
+use crate::experiment::tallies::{Metric, Tallies, Tally};
+use crate::serving::CANARY_ARM;
 use crate::time::MINUTE_MS;
 
 /// What a candidate must not spoil.
 pub const GUARDED: [&str; 3] = ["click_rate", "long_view_rate", "watch_seconds"];
 
-/// The arm of lists that a candidate made, as workers name it.
-const CANARY: &str = crate::serving::CANARY_ARM;
-
 /// Windows of two versions from one event time on.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    champion: Segment,
-    candidate: Segment,
+    champion: String,
+    candidate: String,
     since: i64,
     newest: i64,
     tallies: Tallies,
 }
 
 impl Outcomes {
-    /// None yet, of versions and the arms by which they serve, of lists of `since` or later.
-    pub fn new(champion: (&str, &str), candidate: (&str, &str), since: i64) -> Self {
-        let segment = |(version, arm): (&str, &str)| (version.to_owned(), arm.to_owned());
+    /// None yet, of versions as windows name them, of lists of `since` or later.
+    pub fn new(champion: &str, candidate: &str, since: i64) -> Self {
         Self {
-            champion: segment(champion),
-            candidate: segment(candidate),
+            champion: champion.to_owned(),
+            candidate: candidate.to_owned(),
             since,
             newest: since,
             tallies: Tallies::new(since, i64::MAX),
@@ -37,8 +34,8 @@ impl Outcomes {
 
     /// Takes in a window: those of other versions and times are passed over.
     pub fn take(&mut self, window: &MetricsWindow) {
-        let is = |segment: &Segment| window.model_version == segment.0 && window.arm == segment.1;
-        if window.start >= self.since && (is(&self.champion) || is(&self.candidate)) {
+        let is_ours = [&self.champion, &self.candidate].contains(&&window.model_version);
+        if window.start >= self.since && is_ours {
             // Where no event time was known, the first minute is where it begins.
             if self.since == 0 {
                 self.since = window.start;
@@ -55,13 +52,14 @@ impl Outcomes {
 
     /// Items that the candidate's lists showed.
     pub fn impressions(&self) -> i64 {
-        self.of(&self.candidate).total().impressions
+        self.of(&self.candidate, true).total().impressions
     }
 
     /// How the candidate does next to the champion, by metric; none of those of which too little is
     /// known. Units are groups of users, the clock is lists.
     pub fn compare(&self, rule: Rule) -> Vec<(&'static str, Option<Comparison>)> {
-        let (candidate, champion) = (self.of(&self.candidate), self.of(&self.champion));
+        let (candidate, champion) =
+            (self.of(&self.candidate, true), self.of(&self.champion, false));
         let of = |name: &'static str| {
             let metric = Metric::by_name(name)?;
             compare(&candidate.arm(metric), &champion.arm(metric), rule)
@@ -69,14 +67,9 @@ impl Outcomes {
         GUARDED.into_iter().map(|name| (name, of(name))).collect()
     }
 
-    fn of(&self, wanted: &Segment) -> Tally {
-        self.tallies.of(|segment| is_of(segment, wanted))
+    /// Lists of a version, in the canary or beside it. Experiments run in both alike, and name their arms
+    /// beside the canary's.
+    fn of(&self, version: &str, in_canary: bool) -> Tally {
+        self.tallies.of(|(own, arms)| own == version && is_of(arms, CANARY_ARM) == in_canary)
     }
-}
-
-/// Whether lists of a version are of a rollout's arm. Experiments run in both alike, and name theirs beside
-/// it.
-fn is_of((version, arms): &Segment, wanted: &Segment) -> bool {
-    let is_canary = running::is_of(arms, CANARY);
-    *version == wanted.0 && is_canary == (wanted.1 == CANARY)
 }

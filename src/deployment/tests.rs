@@ -179,11 +179,7 @@ impl Brain {
         for record in &log[self.read..] {
             if self.control.take(CONTROLLED.as_bytes(), record) == Ok(true) {
                 let state = self.control.state();
-                self.outcomes = Outcomes::new(
-                    (&state.champion, "default"),
-                    (&state.candidate, "canary"),
-                    state.since,
-                );
+                self.outcomes = Outcomes::new(&state.champion, &state.candidate, state.since);
                 self.windows_read = 0;
                 self.seen_ms = now_ms;
             }
