@@ -82,8 +82,7 @@ impl Observer {
             "" => UNTRAINED,
             champion => champion,
         };
-        self.outcomes =
-            Outcomes::new((champion, DEFAULT_ARM), (&control.candidate, CANARY_ARM), control.since);
+        self.outcomes = Outcomes::new(champion, &control.candidate, control.since);
         self.control = control.clone();
         self.seen_ms = self.now_ms();
     }
