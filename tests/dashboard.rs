@@ -153,7 +153,9 @@ fn what_cannot_be_answered_is_refused_with_what_to_do() {
     let (lists, clicks) = ("/v1/recommendations", "/v1/events/click");
     let ask = br#"{"user":"u"}"#.as_slice();
     let long = format!("{{\"user\":\"{}\"}}", "u".repeat(3_000));
-    let cases: &[(&str, &[&str], &[u8], u16, &str)] = &[
+    /// Path, headers, body; the status and a part of what is said.
+    type Case<'a> = (&'a str, &'a [&'a str], &'a [u8], u16, &'a str);
+    let cases: &[Case<'_>] = &[
         (lists, &[json], ask, 401, "authorization: bearer KEY"),
         (clicks, &[json, "authorization: bearer another-key-of-length"], ask, 401, "another"),
         (clicks, &[json, "authorization: Basic YTpi"], ask, 401, "authorization: bearer"),
