@@ -83,6 +83,8 @@ data_dir = "$1/monitor"
 schedule = ""
 # A world of a thousand people has quiet minutes at night.
 gap_minutes = 60
+# Its clicks come in clumps, so that bands are wide: at the usual 1440 no shift is ever found there.
+minutes_to_false_alarm = 120.0
 # In one that is days old, everything that counts what somebody has done grows: no news.
 min_distance = 100.0
 checkpoint_seconds = 1
