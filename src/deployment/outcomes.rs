@@ -8,7 +8,7 @@ use crate::serving::CANARY_ARM;
 use crate::time::MINUTE_MS;
 
 /// What a candidate must not spoil.
-pub const GUARDED: [&str; 3] = ["click_rate", "long_view_rate", "watch_seconds"];
+pub const GUARDED: [&str; 3] = ["click_rate", "long_view_rate", "watch_seconds_per_impression"];
 
 /// Windows of two versions from one event time on.
 #[derive(Debug, Default)]
@@ -71,5 +71,15 @@ impl Outcomes {
     /// beside the canary's.
     fn of(&self, version: &str, in_canary: bool) -> Tally {
         self.tallies.of(|(own, arms)| own == version && is_of(arms, CANARY_ARM) == in_canary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_guarded_is_a_metric() {
+        assert!(GUARDED.iter().all(|name| Metric::by_name(name).is_some()));
     }
 }
