@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -177,10 +178,17 @@ impl Tab<'_> {
 
     /// Waits until an element says this.
     pub fn wait_text(&self, selector: &str, wanted: &str) -> String {
-        eventually(&format!("{selector} says {wanted:?}"), || {
-            let text = self.text(selector);
-            text.contains(wanted).then_some(text)
-        })
+        let mut last = String::new();
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            last = self.text(selector);
+            if last.contains(wanted) {
+                return last;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let all = self.text("main");
+        panic!("{selector} never says {wanted:?} but {last:?}; the page: {all}")
     }
 
     pub fn click(&self, selector: &str) {
