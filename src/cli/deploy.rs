@@ -104,8 +104,16 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
 /// Lets a version serve at once; `models promote` does the same.
 pub fn promote(args: &VersionArgs, config: &Config, json: bool) -> Result<(), Failure> {
     require_topics(config)?;
-    let decided = with_version(args, config, Operator::promote)?;
-    tell(&decided, json);
+    let mut before = 0;
+    let decided = with_version(args, config, |operator, version, who| {
+        before = operator.controller().read()?.epoch;
+        operator.promote(version, who)
+    })?;
+    if decided.epoch == before && !json {
+        println!("{} serves already, since epoch {before}", decided.champion);
+    } else {
+        tell(&decided, json);
+    }
     wait_for(args.wait, &decided, config)
 }
 

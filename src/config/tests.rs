@@ -292,6 +292,8 @@ fn the_topics_of_an_installation_share_its_prefix() {
         topics.metrics(),
         topics.retrain_triggers(),
         topics.retrain_triggers_json(),
+        topics.experiments(),
+        topics.simulation_control(),
     ];
     assert!(all.iter().all(|t| t.starts_with("staging-")), "{all:?}");
     let files = crate::kafka::load_topic_files(None, "staging-").unwrap();

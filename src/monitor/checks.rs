@@ -1,6 +1,6 @@
 //! Whether the data can be believed: gaps, what is missing, what comes late, what is degraded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,8 @@ pub struct Checks {
     minutes: VecDeque<Sums>,
     usual: Usual,
     pairing: Pairing,
+    /// The version that the pairing is of: another one may be clicked otherwise.
+    version: String,
     /// Items shown since the newest minute with a click, and with a watch.
     without_clicks: i64,
     without_watches: i64,
@@ -70,6 +72,7 @@ impl Checks {
             minutes: VecDeque::new(),
             usual: Usual::default(),
             pairing: Pairing::default(),
+            version: String::new(),
             without_clicks: 0,
             without_watches: 0,
             empty: 0,
@@ -92,6 +95,11 @@ impl Checks {
         let since = |before: i64, seen: i64| if seen > 0 { 0 } else { before + sums.impressions };
         self.without_clicks = since(self.without_clicks, sums.clicks);
         self.without_watches = since(self.without_watches, sums.watches);
+        let (version, most) = serves_most(minute);
+        if 2 * most > sums.impressions && version != self.version {
+            self.pairing = Pairing::default();
+            self.version = version.to_owned();
+        }
         self.pairing.update(sums.clicks, sums.watches);
         self.minutes.push_back(sums);
         if self.minutes.len() > MINUTES
@@ -183,4 +191,13 @@ impl Checks {
         }
         findings
     }
+}
+
+/// The version that shows most items in a minute, and how many.
+fn serves_most(minute: &Minute) -> (&str, i64) {
+    let mut shown: BTreeMap<&str, i64> = BTreeMap::new();
+    for ((version, _, _), window) in &minute.segments {
+        *shown.entry(version).or_default() += window.impressions;
+    }
+    shown.into_iter().max_by_key(|(_, impressions)| *impressions).unwrap_or_default()
 }

@@ -5,6 +5,10 @@ import { call, key, known, on } from "./live.js";
 
 const COUNT = 8;
 const WATCH_MS = 120000;
+// A worker that is starting, a world that has just begun: what fails or is empty now is asked for again.
+const AGAIN_MS = 3000;
+const TRIES = 20;
+let again = null;
 
 const state = { user: "", users: [], list: null, before: null, after: new Map(), said: [], busy: false, error: null };
 
@@ -23,8 +27,10 @@ export function changes(before, items) {
   });
 }
 
-async function ask() {
+async function ask(tries = TRIES) {
+  clearTimeout(again);
   if (!state.user) return;
+  let isWaiting = false;
   state.busy = true;
   draw();
   try {
@@ -33,14 +39,17 @@ async function ask() {
     state.before = state.list?.items ?? null;
     state.list = { ...reply, took: performance.now() - begun };
     state.error = null;
+    isWaiting = !reply.items.length;
     const news = changes(state.before, reply.items).filter((c) => c?.kind === "new").length;
     speak(state.before ? `${reply.items.length} items, ${news} of them new.` : `${reply.items.length} items for ${state.user}.`);
   } catch (error) {
     state.error = error.message;
-    speak(error.message);
+    isWaiting = !error.status || error.status === 429 || error.status >= 500;
+    if (tries === TRIES) speak(error.message);
   }
   state.busy = false;
   draw();
+  if (isWaiting && tries > 0) again = setTimeout(() => { if (!state.busy) ask(tries - 1); }, AGAIN_MS);
 }
 
 /** Sends an event and asks again: the next list waits until the event is folded. */
