@@ -188,19 +188,24 @@ impl Operator {
     /// # Errors
     /// [`DeployError`]; it may be called again.
     pub fn settle(&mut self, control: &ModelControl) -> Result<(), DeployError> {
+        // Who wrote it without this program need not have said.
+        let said =
+            |text: &'_ str, other| if text.trim().is_empty() { other } else { text.to_owned() };
+        let by = said(&control.by, "somebody".to_owned());
+        let why = said(&control.reason, format!("epoch {} of model-control", control.epoch));
         let change = |epoch: u64| AliasChange {
             expected_epoch: epoch,
-            by: &control.by,
-            why: &control.reason,
+            by: &by,
+            why: &why,
             // What is decided has been asked for its blessings before.
-            force: Some(&control.reason),
+            force: Some(&why),
             at_ms: control.decided_at,
         };
         if let Some(rejected) = ModelVersion::parse(&control.rejected)
             && control.quarantine
             && self.registry.quarantined(rejected)?.is_none()
         {
-            self.registry.quarantine(rejected, &control.reason, control.decided_at)?;
+            self.registry.quarantine(rejected, &why, control.decided_at)?;
         }
         let mut aliases = self.registry.aliases()?;
         if let Some(champion) = ModelVersion::parse(&control.champion)
